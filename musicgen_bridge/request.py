@@ -1,0 +1,191 @@
+"""What is asked for and what comes back: a session, a render request, a stem, an event; all frozen, all plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple, Self
+
+Mode = Literal["text", "melody", "continue", "unconditional"]
+Format = Literal["wav", "flac", "aiff"]
+
+
+class Signature(NamedTuple):
+    """A time signature: `beats` notes of 1/`unit` to the bar."""
+
+    beats: int
+    unit: int
+
+    def __str__(self) -> str:
+        return f"{self.beats}/{self.unit}"
+
+    @property
+    def quarters(self) -> Fraction:
+        """Quarter notes to the bar; 7/8 has 7/2."""
+        return Fraction(self.beats * 4, self.unit)
+
+
+class Part(NamedTuple):
+    """One stem of a request in parts: its name and what it should sound like."""
+
+    name: str
+    prompt: str
+
+
+COMMON_TIME = Signature(4, 4)
+
+
+def exact_frames(quarters: Fraction, bpm: float, sample_rate: int) -> int:
+    """Return floor(quarters * 60 * sample_rate / bpm + 1/2): the protocol's length, in rational arithmetic.
+
+    `quarters` are quarter notes, `bpm` quarter notes a minute, `sample_rate` in Hz.
+    """
+    return math.floor(quarters * 60 * sample_rate / Fraction(bpm) + Fraction(1, 2))
+
+
+class _Json:
+    """Frozen dataclasses to and from plain JSON objects."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dictionary of JSON values; tuples become lists."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Return the object that `to_json` wrote; a field that this version does not know raises TypeError."""
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session(_Json):
+    """The DAW's session as it now stands: what a render takes where it does not say otherwise."""
+
+    bpm: float = 120.0
+    """Quarter notes a minute."""
+    signature: Signature = COMMON_TIME
+    sample_rate: int = 48_000
+    project: str | None = None
+    """Absolute folder; stems go to its `MusicGen` folder."""
+    key: str | None = None
+    """For example "F# minor"."""
+    playing: bool = False
+    beat: float = 0.0
+    """Position of the transport in quarter notes."""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signature", Signature(*self.signature))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRequest(_Json):
+    """One render, complete: nothing is looked up any more, so that the same request gives the same take again.
+
+    Exactly one of `bars`, `seconds` and `beats` is set.
+    """
+
+    prompt: str = ""
+    mode: Mode = "text"
+    bars: float | None = None
+    seconds: float | None = None
+    beats: float | None = None
+    """Quarter notes."""
+    bpm: float = 120.0
+    signature: Signature = COMMON_TIME
+    sample_rate: int = 48_000
+    key: str | None = None
+    project: str
+    """Absolute folder."""
+    melody: str | None = None
+    """Absolute path of the recording whose melody is followed."""
+    melody_start: float = 0.0
+    """Seconds into the recording."""
+    melody_end: float | None = None
+    """Seconds into the recording; None is its end."""
+    continue_from: str | None = None
+    """Absolute path of the recording that is continued (the wire's `continue`)."""
+    continue_seconds: float = 5.0
+    """How much of its end the model hears."""
+    variations: int = 1
+    parts: tuple[Part, ...] = ()
+    separate: tuple[str, ...] = ()
+    loop: bool = True
+    match: bool = True
+    """False leaves the model's own tempo and downbeat; the length is exact all the same."""
+    model: str = "starter"
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 0.0
+    """0 is off."""
+    guidance: float = 3.0
+    loudness: float | None = -14.0
+    """LUFS; None leaves the level alone."""
+    format: Format = "wav"
+    bits: int = 24
+    name: str = ""
+    stream: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signature", Signature(*self.signature))
+        object.__setattr__(self, "parts", tuple(Part(*part) for part in self.parts))
+        object.__setattr__(self, "separate", tuple(self.separate))
+
+    @property
+    def quarters(self) -> Fraction:
+        """The length in quarter notes."""
+        if self.bars is not None:
+            return Fraction(self.bars) * self.signature.quarters
+        if self.beats is not None:
+            return Fraction(self.beats)
+        if self.seconds is not None:
+            return Fraction(self.seconds) * Fraction(self.bpm) / 60
+        raise ValueError("a request has bars, beats or seconds")
+
+    @property
+    def frames(self) -> int:
+        """The exact length of each stem in frames at `sample_rate`."""
+        return exact_frames(self.quarters, self.bpm, self.sample_rate)
+
+    @property
+    def duration(self) -> float:
+        """The length of each stem in seconds, before it is rounded to a frame."""
+        return float(self.quarters * 60 / Fraction(self.bpm))
+
+    @property
+    def rows(self) -> tuple[Part, ...]:
+        """One (name, prompt) for each stem, in the order of their index: all variations of a part, then the next."""
+        parts = self.parts or (Part("", self.prompt),)
+        return tuple(part for part in parts for _ in range(self.variations))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stem(_Json):
+    """One file that lies complete in the project folder."""
+
+    index: int
+    total: int
+    path: str
+    frames: int
+    sample_rate: int
+    bpm: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(_Json):
+    """How far a job has come."""
+
+    fraction: float
+    """0 to 1."""
+    eta_s: float
+    """Seconds until it is done, as far as can be told; -1 when it can't."""
+    stage: str
+    """One of `STAGES`."""
+
+
+STAGES = ("waiting", "reading", "conditioning", "generating", "decoding", "matching", "writing")
+"""What a job goes through, in order; each is a word that a person may read."""
