@@ -7,7 +7,7 @@ import math
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from musicgen_bridge.errors import ArgumentError, PathError
@@ -275,6 +275,19 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
         **merged,
     )
     return _plausible(request)
+
+
+def wire_values(request: RenderRequest) -> dict[str, Value]:
+    """Return the render keys that make this very request again: `make_request` of them equals it."""
+    values: dict[str, Any] = {field.name: getattr(request, field.name) for field in fields(request)}
+    values |= {
+        "signature": str(request.signature),
+        "continue": values.pop("continue_from"),
+        "parts": "; ".join(f"{part.name}: {part.prompt}" for part in request.parts),
+        "separate": ", ".join(request.separate),
+        "loudness": "off" if request.loudness is None else request.loudness,
+    }
+    return {name: value for name, value in values.items() if value is not None and value != ""}
 
 
 def _mode(merged: Mapping[str, Any]) -> str:

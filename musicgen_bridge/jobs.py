@@ -1,0 +1,285 @@
+"""The bounded queue: ids, duplicates, cancelling, and exactly one end for each job.
+
+    queued ──► running ──► done | failed | cancelled
+       ▲          │
+       └──────────┘  the worker died: once more, then failed
+
+Everything here runs on the daemon's loop; nothing blocks longer than a commit to the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from musicgen_bridge.errors import (
+    ArgumentError,
+    BridgeError,
+    BusyError,
+    CancelledError,
+    DiskError,
+    InternalError,
+    RequestIdError,
+    from_code,
+)
+from musicgen_bridge.journal import JobRow, Journal
+from musicgen_bridge.request import Progress, RenderRequest, Stem
+
+log = logging.getLogger(__name__)
+
+RequestId = str | int
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+
+MAX_ATTEMPTS = 2
+REMEMBERED_S = 600.0
+"""How long after a job's end its id still means that job and no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The job was accepted, or moved up to `position` (0 is running)."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One stem of the job lies complete in the project folder."""
+
+    stem: Stem
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job ended without a stem."""
+
+    code: str
+    text: str
+    retry_ms: int | None = None
+
+
+Event = Queued | Progress | Done | Failed
+
+
+@dataclass(slots=True)
+class Job:
+    """One accepted request and what has become of it."""
+
+    number: int
+    owner: str
+    rid: RequestId
+    digest: str
+    reply_to: str
+    request: RenderRequest
+    state: State = "queued"
+    attempts: int = 0
+    cancelling: bool = False
+    progress: Progress | None = None
+    stems: tuple[Stem, ...] = ()
+    error: Failed | None = None
+    ended: float | None = None
+    """Seconds since the epoch."""
+
+    @property
+    def events(self) -> list[Event]:
+        """The latest that is to be said of this job: its ends, else its progress; empty while it only waits."""
+        if self.state == "done":
+            return [Done(stem) for stem in self.stems]
+        if self.error is not None:
+            return [self.error]
+        return [self.progress] if self.progress is not None else []
+
+
+@dataclass
+class Jobs:
+    """The queue, its journal, and who hears of what happens."""
+
+    journal: Journal
+    limit: int = 64
+    on_event: Callable[[int, Job, Event], None] = lambda number, job, event: None
+    """Called with the event's number (0 for progress, which is not kept), the job and the event."""
+    on_cancel: Callable[[Job], None] = lambda job: None
+    """Called when a running job is to end; whoever runs it answers with `fail`."""
+    on_work: Callable[[], None] = lambda: None
+    """Called when something was queued."""
+    _open: dict[int, Job] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take up what an earlier daemon left behind; what it was rendering waits again, at no cost of attempts."""
+        for row in self.journal.unfinished():
+            try:
+                job = _job(row)
+            except (TypeError, ValueError) as error:
+                log.error("job %d of an earlier version can't be taken up: %s", row.number, error)
+                self.journal.end(row.number, "failed", [], ["E_INTERNAL", "written by another version", None])
+                continue
+            job.attempts = max(0, job.attempts - (row.state == "running"))
+            job.state = "queued"
+            self.journal.requeue(job.number, job.attempts)
+            self._open[job.number] = job
+
+    # What clients ask
+
+    def submit(
+        self, owner: str, rid: RequestId, digest: str, make_request: Callable[[], RenderRequest], reply_to: str
+    ) -> Job:
+        """Accept a job, or return the one that this very request already is; it is in the journal before this returns.
+
+        Raises:
+            RequestIdError: the id belongs to a job with other content.
+            BusyError: the queue is full.
+            DiskError: the journal can't be written.
+        """
+        known = self.find(owner, rid)
+        if known is not None and (known.ended is None or time.time() - known.ended < REMEMBERED_S):
+            if known.digest != digest:
+                raise RequestIdError(f"id {rid!r} already stands for another request; choose a new one")
+            known.reply_to = reply_to
+            return known
+        if len(self._open) >= self.limit:
+            raise BusyError(f"{self.limit} jobs are waiting; try again or cancel one", retry_ms=self._retry_ms())
+        request = make_request()
+        number = self.journal.add(owner, rid, digest, reply_to, request.to_json())
+        job = self._open[number] = Job(number, owner, rid, digest, reply_to, request)
+        self._announce(job, Queued(self.position(job)))
+        self.on_work()
+        return job
+
+    def cancel(self, owner: str, target: RequestId) -> Job:
+        """End a job: at once if it waits, else as soon as its worker has let go. An ended job stays as it is.
+
+        Raises:
+            ArgumentError: there is no such job.
+        """
+        job = self.find(owner, target)
+        if job is None:
+            raise ArgumentError(f"no job has the id {target!r}; /musicgen/list what jobs shows those there are")
+        if job.state == "queued":
+            self.fail(job, CancelledError("cancelled while it waited"))
+        elif job.state == "running" and not job.cancelling:
+            job.cancelling = True
+            self.on_cancel(job)
+        return job
+
+    def find(self, owner: str, rid: RequestId) -> Job | None:
+        """Return the latest job with this id, open or ended, or None. Ids 1 and "1" are two."""
+        for job in reversed(self._open.values()):
+            if job.owner == owner and job.rid == rid and type(job.rid) is type(rid):
+                return job
+        row = self.journal.find(owner, rid)
+        return _job(row) if row else None
+
+    def listed(self, count: int = 64) -> list[Job]:
+        """Return the newest jobs, newest first."""
+        return [self._open.get(row.number) or _job(row) for row in self.journal.latest(count)]
+
+    def events_since(self, number: int) -> list[tuple[int, Job, Event]]:
+        """Return the kept events after `number`, oldest first."""
+        kinds: dict[str, Callable[..., Event]] = {"queued": Queued, "failed": Failed}
+        return [
+            (n, _job(row), Done(Stem.from_json(body)) if kind == "done" else kinds[kind](**body))
+            for n, row, kind, body in self.journal.events_since(number)
+        ]
+
+    def position(self, job: Job) -> int:
+        """How many jobs will be finished before this one; 0 also for one that runs or has ended."""
+        return sum(other.number < job.number for other in self._open.values()) if job.state == "queued" else 0
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait."""
+        return sum(job.state == "queued" for job in self._open.values())
+
+    @property
+    def running(self) -> list[Job]:
+        """The jobs that workers have in hand."""
+        return [job for job in self._open.values() if job.state == "running"]
+
+    # What the worker's supervisor tells
+
+    def take(self) -> Job | None:
+        """Return the oldest waiting job, now running, or None."""
+        job = next((job for job in self._open.values() if job.state == "queued"), None)
+        if job is not None:
+            job.state, job.attempts = "running", job.attempts + 1
+            self._written(lambda: self.journal.start(job.number, job.attempts))
+        return job
+
+    def report(self, job: Job, progress: Progress) -> None:
+        """Pass on how far a running job has come."""
+        if job.state == "running":
+            job.progress = progress
+            self.on_event(0, job, progress)
+
+    def finish(self, job: Job, stems: Sequence[Stem]) -> None:
+        """End a job with its stems; a job that has ended already stays as it is."""
+        if job.ended is None:
+            job.stems = tuple(stems)
+            self._end(job, "done", [Done(stem) for stem in stems])
+
+    def fail(self, job: Job, error: BridgeError) -> None:
+        """End a job with an error; a job that has ended already stays as it is."""
+        if job.ended is None:
+            job.error = Failed(error.code, error.text, error.retry_ms)
+            self._end(job, "cancelled" if isinstance(error, CancelledError) else "failed", [job.error])
+
+    def worker_died(self, job: Job) -> None:
+        """Put a job whose worker died back at its place in the queue, or end it after `MAX_ATTEMPTS`."""
+        if job.cancelling:
+            self.fail(job, CancelledError("cancelled"))
+        elif job.attempts >= MAX_ATTEMPTS:
+            self.fail(job, InternalError("the worker died twice on this take; see its log, or try a smaller request"))
+        else:
+            job.state, job.progress = "queued", None
+            self._written(lambda: self.journal.requeue(job.number, job.attempts))
+            self.on_work()
+
+    def _end(self, job: Job, state: State, events: Sequence[Done | Failed]) -> None:
+        job.state, job.ended = state, time.time()
+        self._open.pop(job.number, None)
+        error = [job.error.code, job.error.text, job.error.retry_ms] if job.error else None
+        self._written(lambda: self.journal.end(job.number, state, [stem.to_json() for stem in job.stems], error))
+        for event in events:
+            self._announce(job, event)
+
+    def _announce(self, job: Job, event: Queued | Done | Failed) -> None:
+        kind = type(event).__name__.lower()
+        body = event.stem.to_json() if isinstance(event, Done) else asdict(event)
+        numbers: list[int] = []
+        self._written(lambda: numbers.append(self.journal.add_event(job.number, kind, body)))
+        self.on_event(numbers[0] if numbers else 0, job, event)
+
+    def _written(self, write: Callable[[], None]) -> None:
+        """Write to the journal; a full disk must not keep a client from hearing how its job ended."""
+        try:
+            write()
+        except DiskError as error:
+            log.error("%s", error.text)
+
+    def _retry_ms(self) -> int:
+        etas = [job.progress.eta_s for job in self.running if job.progress is not None and job.progress.eta_s > 0]
+        return int(1000 * max(0.5, min(etas, default=2.0)))
+
+
+def error_of(failed: Failed) -> BridgeError:
+    """Return the error that a failed job ended with."""
+    return from_code(failed.code, failed.text, failed.retry_ms)
+
+
+def _job(row: JobRow) -> Job:
+    return Job(
+        number=row.number,
+        owner=row.owner,
+        rid=row.rid,
+        digest=row.digest,
+        reply_to=row.reply_to,
+        request=RenderRequest.from_json(row.request),
+        state=row.state,  # type: ignore[arg-type]
+        attempts=row.attempts,
+        stems=tuple(Stem.from_json(stem) for stem in row.stems),
+        error=Failed(*row.error) if row.error else None,
+        ended=row.ended,
+    )

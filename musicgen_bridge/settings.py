@@ -1,0 +1,218 @@
+"""One frozen `Settings`: the TOML file, under the environment, under the flags; every mistake is told at once."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from musicgen_bridge.errors import ArgumentError, ModelError
+from musicgen_bridge.keys import suggestion
+
+APP = "musicgen-bridge"
+STARTER = Path(__file__).parent / "starter"
+STOCK_MODELS = {
+    "small": "facebook/musicgen-small",
+    "medium": "facebook/musicgen-medium",
+    "melody": "facebook/musicgen-melody",
+    "large": "facebook/musicgen-large",
+}
+"""Aliases of the published checkpoints by their names on the Hugging Face hub."""
+
+
+def config_file() -> Path:
+    """Return where the settings are read from unless a flag names another file."""
+    return platformdirs.user_config_path(APP, appauthor=False) / "config.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set; the field's text is its documentation in docs/settings.md."""
+
+    model: str = field(default="starter", metadata={"doc": "alias of the model that is loaded at the start"})
+    models: Mapping[str, str] = field(
+        default_factory=dict, metadata={"doc": "a table alias = folder or hub name; clients choose by alias only"}
+    )
+    device: str = field(default="auto", metadata={"doc": "auto, cpu, cuda, cuda:1 or mps"})
+    dtype: str = field(default="auto", metadata={"doc": "auto, float32, bfloat16 or float16"})
+    host: str = field(default="127.0.0.1", metadata={"doc": "address to listen on; leave it at loopback"})
+    port: int = field(default=32050, metadata={"doc": "UDP and TCP port of the OSC protocol"})
+    project: Path | None = field(default=None, metadata={"doc": "project folder until a session names its own"})
+    roots: tuple[Path, ...] = field(
+        default_factory=lambda: (Path.home(),),
+        metadata={"doc": "folders below which projects may lie and recordings are read"},
+    )
+    queue: int = field(default=64, metadata={"doc": "how many jobs may wait"})
+    presets: Path = field(
+        default_factory=lambda: platformdirs.user_config_path(APP, appauthor=False) / "presets",
+        metadata={"doc": "folder of the user's own presets, which go before the shipped ones"},
+    )
+    state: Path = field(
+        default_factory=lambda: platformdirs.user_state_path(APP, appauthor=False),
+        metadata={"doc": "folder of the journal, the token and the logs"},
+    )
+
+    @property
+    def known_models(self) -> dict[str, str]:
+        """Every alias a client may name, with its folder or hub name."""
+        return {"starter": str(STARTER), **STOCK_MODELS, **self.models}
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        try:
+            number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:
+            raise ArgumentError(f"must be a whole number from {low} to {high}, not {value!r}")
+        return number
+
+    return read
+
+
+def _folder(value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ArgumentError(f"must be a folder, not {value!r}")
+    return Path(value).expanduser().absolute()
+
+
+def _folders(value: Any) -> tuple[Path, ...]:
+    listed = value.split(os.pathsep) if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not listed:
+        raise ArgumentError(f"must be a list of folders, not {value!r}")
+    return tuple(_folder(one) for one in listed)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ArgumentError(f"must be text, not {value!r}")
+    return value
+
+
+def _one_of(*choices: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in choices and not str(value).startswith("cuda:"):
+            raise ArgumentError(f"must be one of {', '.join(choices)}, not {value!r}{suggestion(str(value), choices)}")
+        return str(value)
+
+    return read
+
+
+def _models(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(target, str) for target in value.values()):
+        raise ArgumentError('must be a table such as [models] mine = "/folder"')
+    return dict(value)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "model": _text,
+    "models": _models,
+    "device": _one_of("auto", "cpu", "cuda", "mps"),
+    "dtype": _one_of("auto", "float32", "bfloat16", "float16"),
+    "host": _text,
+    "port": _whole(1, 65_535),
+    "project": _folder,
+    "roots": _folders,
+    "queue": _whole(1, 10_000),
+    "presets": _folder,
+    "state": _folder,
+}
+_FROM_ENVIRONMENT = tuple(name for name in _READERS if name != "models")
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Return the settings in force: defaults < file < `MUSICGEN_BRIDGE_*` < flags (None is a flag left out).
+
+    Raises:
+        ArgumentError: something is wrong; the text has one line for each mistake.
+    """
+    mistakes: list[str] = []
+    values: dict[str, Any] = {}
+    for source, found in (
+        _from_file(file, mistakes),
+        ("the environment", _from_environment(environment, mistakes)),
+        ("the flags", {name: value for name, value in (flags or {}).items() if value is not None}),
+    ):
+        for name, value in found.items():
+            try:
+                values[name] = _READERS[name](value)
+            except ArgumentError as error:
+                mistakes.append(f"{name} in {source} {error.text}")
+    settings = replace(Settings(), **values)
+    if settings.model not in settings.known_models:
+        known = ", ".join(settings.known_models)
+        near = suggestion(settings.model, settings.known_models)
+        mistakes.append(f'model "{settings.model}" is not configured{near}; there are {known}')
+    if mistakes:
+        raise ArgumentError("\n".join(mistakes))
+    return settings
+
+
+def _from_file(file: Path | None, mistakes: list[str]) -> tuple[str, dict[str, Any]]:
+    path = file or config_file()
+    if file is None and not path.is_file():
+        return str(path), {}
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        mistakes.append(f"{path} can't be read: {error}")
+        return str(path), {}
+    return str(path), _known(table, str(path), mistakes)
+
+
+def _from_environment(environment: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
+    prefix = "MUSICGEN_BRIDGE_"
+    found = {name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)}
+    return _known(found, "the environment", mistakes, _FROM_ENVIRONMENT)
+
+
+def _known(
+    found: dict[str, Any], source: str, mistakes: list[str], names: tuple[str, ...] = tuple(_READERS)
+) -> dict[str, Any]:
+    mistakes += [
+        f'unknown setting "{name}" in {source}{suggestion(name, names)}' for name in found if name not in names
+    ]
+    return {name: value for name, value in found.items() if name in names}
+
+
+def model_folder(alias: str, settings: Settings) -> Path:
+    """Return the folder of a configured model; a hub name means what the hub's cache holds, nothing is downloaded.
+
+    Raises:
+        ModelError: the alias is unknown, its folder is missing, or it was never downloaded.
+    """
+    known = settings.known_models
+    if alias not in known:
+        raise ModelError(f'no model "{alias}"{suggestion(alias, known)}; there are {", ".join(known)}')
+    target = known[alias]
+    folder = Path(target).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or target.count("/") != 1 or alias == "starter":
+        raise ModelError(f"the folder of model {alias} is missing: {target}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(target, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        raise ModelError(f"model {alias} is not on this machine; run: hf download {target}") from error
+
+
+def documentation() -> list[tuple[str, str, str]]:
+    """Return (name, environment variable or "", text) of every setting, for docs and `doctor`."""
+    return [
+        (f.name, f"MUSICGEN_BRIDGE_{f.name.upper()}" if f.name in _FROM_ENVIRONMENT else "", f.metadata["doc"])
+        for f in fields(Settings)
+    ]
