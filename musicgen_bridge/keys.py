@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from musicgen_bridge.errors import ArgumentError, PathError
+from musicgen_bridge.errors import ArgumentError, ModelError, PathError
 from musicgen_bridge.request import Part, RenderRequest, Session, Signature
 
 Value = str | int | float | bool
@@ -321,6 +321,10 @@ def _plausible(request: RenderRequest) -> RenderRequest:
         raise ArgumentError(f"{request.frames} frames is too short; at least 50 ms are rendered")
     if request.melody_end is not None and request.melody_end <= request.melody_start:
         raise ArgumentError("melody_end must lie behind melody_start")
+    if request.separate:
+        raise ModelError("separate needs a separation model, which this version can't load yet; leave it out")
+    if request.stream:
+        raise ArgumentError("stream can't be played by this version yet; leave it out and play the file")
     if request.bits == 32 and request.format == "flac":
         raise ArgumentError("flac takes 16 or 24 bits; choose wav or aiff for 32")
     return request

@@ -62,6 +62,28 @@ class Settings:
         """Every alias a client may name, with its folder or hub name."""
         return {"starter": str(STARTER), **STOCK_MODELS, **self.models}
 
+    @property
+    def home(self) -> Path:
+        """The daemon's own folder; one for each port, since a port has one daemon at a time."""
+        return self.state / str(self.port)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values, for the worker."""
+        return {name: _plain(getattr(self, name)) for name in _READERS}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Settings:
+        """Return the settings that `to_json` wrote."""
+        return cls(**{name: _READERS[name](value) for name, value in values.items() if value is not None})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [str(one) for one in value]
+    return dict(value) if isinstance(value, Mapping) else value
+
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def read(value: Any) -> int:

@@ -1,0 +1,206 @@
+"""The worker's supervisor: starts it, feeds it one job at a time, sees it die or hang, and starts it again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from musicgen_bridge.errors import BridgeError, from_code
+from musicgen_bridge.jobs import Job, Jobs
+from musicgen_bridge.request import Progress, Stem
+from musicgen_bridge.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Health = Literal["loading", "ready", "busy", "degraded", "stopped"]
+
+FRESH_S = 5.0
+"""A worker that answered within this time counts as there."""
+SILENT_S = 30.0
+"""A worker that does not answer pings for this long is killed."""
+STALLED_S = 180.0
+"""A worker whose job makes no progress for this long is killed."""
+CANCEL_S = 10.0
+"""A worker that does not let go of a cancelled job within this time is killed."""
+LONGEST_PAUSE_S = 30.0
+_LINE = 16 * 1024 * 1024
+
+
+@dataclass
+class Worker:
+    """One supervised child process and the job it has in hand.
+
+    `on_state` is called whenever `health` may have changed.
+    """
+
+    settings: Settings
+    jobs: Jobs
+    on_state: Callable[[], None] = lambda: None
+    model: str = ""
+    device: str = ""
+    fatal: BridgeError | None = None
+    """Why the worker could not come up the first time; nothing will change that, so the daemon ends."""
+    _process: asyncio.subprocess.Process | None = None
+    _task: asyncio.Task[None] | None = None
+    _job: Job | None = None
+    _up: bool = False
+    _was_up: bool = False
+    _stopping: bool = False
+    _answered: float = 0.0
+    _moved: float = 0.0
+    _cancelled: float | None = None
+    _deaths: list[float] = field(default_factory=list)
+
+    @property
+    def health(self) -> Health:
+        """What a client is told: ready only if the worker is warm and has answered within the last `FRESH_S`."""
+        if self._stopping:
+            return "stopped"
+        if not self._up:
+            return "degraded" if self._was_up or self._deaths else "loading"
+        if time.monotonic() - self._answered > FRESH_S:
+            return "degraded"
+        return "busy" if self._job else "ready"
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while it runs."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    def start(self) -> None:
+        """Begin supervising on the running loop."""
+        self.jobs.on_work = self._feed
+        self.jobs.on_cancel = self._cancel
+        self._task = asyncio.create_task(self._supervise())
+
+    async def stop(self) -> None:
+        """End the child now; its job stays in the journal."""
+        self._stopping = True
+        self._kill()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _supervise(self) -> None:
+        while True:
+            try:
+                await self._run_once()
+            except OSError as error:
+                log.error("the worker can't be started: %s", error)
+            now = time.monotonic()
+            self._deaths = [died for died in self._deaths if now - died < 300] + [now]
+            self._up, self._process = False, None
+            self.on_state()
+            job, self._job = self._job, None
+            if job is not None:
+                self.jobs.worker_died(job)
+            if self.fatal is not None:
+                return
+            pause = min(LONGEST_PAUSE_S, 0.1 * 4 ** (len(self._deaths) - 1))
+            log.warning("the worker ended; it is started again in %.1f s", pause)
+            await asyncio.sleep(pause)
+
+    async def _run_once(self) -> None:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        with (self.settings.home / "worker.log").open("ab") as errors:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "musicgen_bridge.worker_main",
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                limit=_LINE,
+            )
+        self._answered = time.monotonic()
+        self._say(do="start", settings=self.settings.to_json())
+        watch = asyncio.create_task(self._watch())
+        try:
+            assert self._process.stdout is not None
+            async for line in self._process.stdout:
+                self._heard(json.loads(line))
+        finally:
+            watch.cancel()
+            self._kill()
+            await self._process.wait()
+
+    async def _watch(self) -> None:
+        """Ping once a second, and kill a worker that is silent, stalled or deaf to a cancel."""
+        n = 0
+        while True:
+            n += 1
+            self._say(do="ping", n=n)
+            await asyncio.sleep(1.0)
+            now = time.monotonic()
+            late = (
+                ("does not answer", now - self._answered > SILENT_S),
+                ("makes no progress", self._job is not None and now - self._moved > STALLED_S),
+                ("does not let go", self._cancelled is not None and now - self._cancelled > CANCEL_S),
+            )
+            for what, true in late:
+                if true:
+                    log.error("the worker %s and is killed", what)
+                    self._kill()
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        was_fresh = self.health
+        self._answered = time.monotonic()
+        match message.pop("is"):
+            case "ready":
+                self._up = self._was_up = True
+                self.model, self.device = message["model"], message["device"]
+                log.info("the worker is warm: %s on %s", self.model, self.device)
+                self._feed()
+            case "progress":
+                if self._job is not None and message.pop("job") == self._job.number:
+                    self._moved = self._answered
+                    self.jobs.report(self._job, Progress.from_json(message))
+            case "done":
+                self.model = message["model"]
+                if (job := self._let_go()) is not None:
+                    self.jobs.finish(job, [Stem.from_json(stem) for stem in message["stems"]])
+                self._feed()
+            case "fail":
+                error = from_code(message["code"], message["text"])
+                if message["job"] is None:
+                    log.error("the worker can't come up: %s", error.text)
+                    self.fatal = None if self._was_up else error
+                elif (job := self._let_go()) is not None:
+                    self.jobs.fail(job, error)
+                self._feed()
+        if self.health != was_fresh:
+            self.on_state()
+
+    def _let_go(self) -> Job | None:
+        job, self._job, self._cancelled = self._job, None, None
+        return job
+
+    def _feed(self) -> None:
+        """Hand the next job to the worker if it has none."""
+        if self._up and self._job is None and not self._stopping and (job := self.jobs.take()) is not None:
+            self._job, self._moved = job, time.monotonic()
+            self._say(do="render", job=job.number, request=job.request.to_json())
+            self.on_state()
+
+    def _cancel(self, job: Job) -> None:
+        if job is self._job:
+            self._cancelled = time.monotonic()
+            self._say(do="cancel", job=job.number)
+
+    def _say(self, **message: Any) -> None:
+        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
+            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
