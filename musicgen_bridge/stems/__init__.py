@@ -1,0 +1,1 @@
+"""Recordings in, stems out: the only room that writes audio."""

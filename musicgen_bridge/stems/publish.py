@@ -1,0 +1,69 @@
+"""A matched take becomes a stem: its file, its sidecar and the raw take appear together in the project folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from musicgen_bridge.errors import DiskError, InternalError
+from musicgen_bridge.request import RenderRequest, Stem
+from musicgen_bridge.roots import Roots
+from musicgen_bridge.stems.files import NewFile, appear, disk_errors, make_folder
+from musicgen_bridge.stems.manifest import Take, to_json
+from musicgen_bridge.stems.paths import RAW_FOLDER, STEM_FOLDER, stem_name
+from musicgen_bridge.stems.write import Audio, encode_raw, encode_stem
+
+
+def publish(audio: Audio, take: Take, *, roots: Roots, raw: tuple[Audio, int] | None = None) -> Stem:
+    """Write a stem below its request's project and return what stands there.
+
+    `audio` is [frames, channels] at the request's rate and exact length; `raw`, where there is one, is the take as the
+    model made it, [frames, channels] and its sample rate, kept so that a downbeat can be moved without rendering
+    again. Raw take and sidecar appear before the stem: a stem in the folder always has both.
+
+    Raises:
+        PathError: the project is gone or leads out of the roots.
+        DiskError: the disk is full or may not be written; nothing half-written stays.
+        InternalError: the length is not exact or a sample is not finite.
+    """
+    request = take.request
+    if len(audio) != request.frames or not np.isfinite(audio).all():
+        raise InternalError(f"the take has {len(audio)} frames; {request.frames}, all finite, were due")
+    folder = make_folder(roots.project(request.project), STEM_FOLDER)
+    files = [
+        NewFile(folder, ".json", to_json(take)),
+        NewFile(folder, f".{request.format}", encode_stem(audio, take)),
+    ]
+    if raw is not None:
+        files.insert(0, NewFile(make_folder(folder, RAW_FOLDER), ".flac", encode_raw(*raw)))
+    path = appear(stem_name(take), files)[-1]
+    return Stem(
+        index=take.index,
+        total=take.total,
+        path=str(path),
+        frames=len(audio),
+        sample_rate=request.sample_rate,
+        bpm=take.bpm,
+        seed=take.seed,
+    )
+
+
+def space_for(request: RenderRequest) -> int:
+    """Return the bytes that a request's stems need at most: stereo, with their raw takes half as long again."""
+    stems = len(request.rows) * max(1, len(request.separate))
+    stem = request.frames * 2 * request.bits // 8
+    raw = int(request.duration * 1.5 + 10) * 32_000 * 2 * 3
+    return stems * (stem + raw + 65_536)
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise DiskError unless `needed` bytes are free on the disk of `folder`; PathError if that is gone."""
+    with disk_errors(folder):
+        free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DiskError(
+            f"the stems need {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free at {folder}; "
+            "free some space or choose another project folder"
+        )
