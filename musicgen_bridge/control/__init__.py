@@ -1,0 +1,1 @@
+"""The OSC side of the daemon: bytes, sockets, the table of commands, and the desk that answers them."""
