@@ -1,0 +1,91 @@
+"""Settings from file, environment and flags, and that every mistake is told at once."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from musicgen_bridge import settings
+from musicgen_bridge.errors import ArgumentError, ModelError
+from musicgen_bridge.settings import Settings, load, model_folder
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "config.toml"
+        path.write_text(text, "utf-8")
+        return path
+
+    return write
+
+
+def test_flags_go_before_the_environment_and_that_before_the_file(file):
+    path = file('port = 1001\nqueue = 11\ndevice = "cpu"\n')
+    made = load({"port": 1003, "queue": None}, file=path, environment={"MUSICGEN_BRIDGE_QUEUE": "12", "PATH": "x"})
+    assert (made.port, made.queue, made.device, made.dtype) == (1003, 12, "cpu", "auto")
+
+
+def test_every_mistake_is_told_at_once(file):
+    path = file('prot = 5\ndevice = "cuba"\nport = 70000\nroots = []\n')
+    with pytest.raises(ArgumentError) as caught:
+        load({"model": "startr"}, file=path, environment={"MUSICGEN_BRIDGE_QUEU": "3", "MUSICGEN_BRIDGE_QUEUE": "no"})
+    lines = caught.value.text.splitlines()
+    assert len(lines) == 7
+    for said in (
+        f'unknown setting "prot" in {path} (did you mean "port"?)',
+        "not 'cuba' (did you mean \"cuda\"?)",
+        "port in",
+        "roots in",
+        'unknown setting "queu" in the environment (did you mean "queue"?)',
+        "queue in the environment must be a whole number",
+        'model "startr" is not configured (did you mean "starter"?)',
+    ):
+        assert any(said in line for line in lines), said
+
+
+def test_a_file_that_cannot_be_read_is_a_mistake(file, tmp_path):
+    with pytest.raises(ArgumentError, match="can't be read"):
+        load(file=tmp_path / "nowhere.toml", environment={})
+    with pytest.raises(ArgumentError, match="can't be read"):
+        load(file=file("port = = 1"), environment={})
+
+
+def test_the_default_file_may_be_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(settings, "config_file", lambda: tmp_path / "none.toml")
+    assert load(environment={}) == Settings()
+
+
+def test_folders_are_absolute_and_home_is_known(file, tmp_path):
+    two = os.pathsep.join([str(tmp_path), "~/Music"])
+    made = load({"project": "here"}, file=file(""), environment={"MUSICGEN_BRIDGE_ROOTS": two})
+    assert made.roots == (tmp_path, Path.home() / "Music")
+    assert made.project == Path.cwd() / "here"
+
+
+def test_settings_reach_the_worker_whole(file, tmp_path):
+    path = file(f'roots = ["{tmp_path.as_posix()}"]\n[models]\nmine = "/models/mine"\n')
+    made = load({"project": tmp_path, "model": "mine"}, file=path, environment={})
+    assert Settings.from_json(made.to_json()) == made
+
+
+def test_a_model_is_found_by_alias_only(tmp_path):
+    made = Settings(models={"mine": str(tmp_path), "gone": str(tmp_path / "gone")})
+    assert model_folder("mine", made) == tmp_path
+    assert (model_folder("starter", made) / "config.json").is_file()
+    with pytest.raises(ModelError, match='did you mean "mine"'):
+        model_folder("mien", made)
+    with pytest.raises(ModelError, match="is missing"):
+        model_folder("gone", made)
+    with pytest.raises(ModelError, match="no model"):
+        model_folder(str(tmp_path), made)
+
+
+def test_a_model_never_downloaded_says_how(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="hf download facebook/musicgen-large"):
+        model_folder("large", Settings())
+
+
+def test_every_setting_is_documented():
+    assert {name for name, _, _ in settings.documentation()} == set(settings._READERS)
