@@ -77,8 +77,11 @@ def tone() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """An open folder, and no right to pass by rights: root takes on another user for the while."""
+def unprivileged(project: Path) -> Iterator[Path]:
+    """An open folder, and no right to pass by rights: root takes on another user for the while.
+
+    It comes after `project`, which that user could not make.
+    """
     if os.name == "nt":
         pytest.skip("POSIX rights")
     mine = os.geteuid()
