@@ -99,12 +99,14 @@ class Jobs:
 
     journal: Journal
     limit: int = 64
+    accepting: bool = True
+    """False while the daemon ends."""
     on_event: Callable[[int, Job, Event], None] = lambda number, job, event: None
     """Called with the event's number (0 for progress, which is not kept), the job and the event."""
     on_cancel: Callable[[Job], None] = lambda job: None
     """Called when a running job is to end; whoever runs it answers with `fail`."""
-    on_work: Callable[[], None] = lambda: None
-    """Called when something was queued."""
+    on_change: Callable[[], None] = lambda: None
+    """Called when a job was queued or has ended."""
     _open: dict[int, Job] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -139,13 +141,15 @@ class Jobs:
                 raise RequestIdError(f"id {rid!r} already stands for another request; choose a new one")
             known.reply_to = reply_to
             return known
+        if not self.accepting:
+            raise BusyError("the daemon is about to end and takes no more jobs; start it again first", retry_ms=2000)
         if len(self._open) >= self.limit:
             raise BusyError(f"{self.limit} jobs are waiting; try again or cancel one", retry_ms=self._retry_ms())
         request = make_request()
         number = self.journal.add(owner, rid, digest, reply_to, request.to_json())
         job = self._open[number] = Job(number, owner, rid, digest, reply_to, request)
         self._announce(job, Queued(self.position(job)))
-        self.on_work()
+        self.on_change()
         return job
 
     def cancel(self, owner: str, target: RequestId) -> Job:
@@ -187,6 +191,11 @@ class Jobs:
     def position(self, job: Job) -> int:
         """How many jobs will be finished before this one; 0 also for one that runs or has ended."""
         return sum(other.number < job.number for other in self._open.values()) if job.state == "queued" else 0
+
+    @property
+    def open(self) -> int:
+        """How many jobs have not ended."""
+        return len(self._open)
 
     @property
     def queued(self) -> int:
@@ -235,7 +244,7 @@ class Jobs:
         else:
             job.state, job.progress = "queued", None
             self._written(lambda: self.journal.requeue(job.number, job.attempts))
-            self.on_work()
+            self.on_change()
 
     def _end(self, job: Job, state: State, events: Sequence[Done | Failed]) -> None:
         job.state, job.ended = state, time.time()
@@ -244,6 +253,7 @@ class Jobs:
         self._written(lambda: self.journal.end(job.number, state, [stem.to_json() for stem in job.stems], error))
         for event in events:
             self._announce(job, event)
+        self.on_change()
 
     def _announce(self, job: Job, event: Queued | Done | Failed) -> None:
         kind = type(event).__name__.lower()

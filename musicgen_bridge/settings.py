@@ -13,6 +13,7 @@ import platformdirs
 
 from musicgen_bridge.errors import ArgumentError, ModelError
 from musicgen_bridge.keys import suggestion
+from musicgen_bridge.roots import Roots
 
 APP = "musicgen-bridge"
 STARTER = Path(__file__).parent / "starter"
@@ -61,6 +62,11 @@ class Settings:
     def known_models(self) -> dict[str, str]:
         """Every alias a client may name, with its folder or hub name."""
         return {"starter": str(STARTER), **STOCK_MODELS, **self.models}
+
+    @property
+    def allowed_roots(self) -> Roots:
+        """The roots, and the project folder that the user named himself."""
+        return Roots.of((*self.roots, *([self.project] if self.project else [])))
 
     @property
     def home(self) -> Path:

@@ -38,7 +38,7 @@ _LINE = 16 * 1024 * 1024
 class Worker:
     """One supervised child process and the job it has in hand.
 
-    `on_state` is called whenever `health` may have changed.
+    `on_state` is called whenever `health` may have changed or a job has ended.
     """
 
     settings: Settings
@@ -48,8 +48,9 @@ class Worker:
     device: str = ""
     fatal: BridgeError | None = None
     """Why the worker could not come up the first time; nothing will change that, so the daemon ends."""
+    task: asyncio.Task[None] = field(init=False)
+    """Runs as long as the worker is supervised."""
     _process: asyncio.subprocess.Process | None = None
-    _task: asyncio.Task[None] | None = None
     _job: Job | None = None
     _up: bool = False
     _was_up: bool = False
@@ -77,18 +78,16 @@ class Worker:
 
     def start(self) -> None:
         """Begin supervising on the running loop."""
-        self.jobs.on_work = self._feed
+        self.jobs.on_change = self._feed
         self.jobs.on_cancel = self._cancel
-        self._task = asyncio.create_task(self._supervise())
+        self.task = asyncio.create_task(self._supervise())
 
     async def stop(self) -> None:
         """End the child now; its job stays in the journal."""
         self._stopping = True
         self._kill()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        self.task.cancel()
+        await asyncio.wait({self.task})
 
     async def _supervise(self) -> None:
         while True:
@@ -111,7 +110,7 @@ class Worker:
 
     async def _run_once(self) -> None:
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        with (self.settings.home / "worker.log").open("ab") as errors:
+        with (self.settings.home / "worker.log").open("ab" if self._deaths else "wb") as errors:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -152,7 +151,7 @@ class Worker:
                     self._kill()
 
     def _heard(self, message: dict[str, Any]) -> None:
-        was_fresh = self.health
+        was = self.health
         self._answered = time.monotonic()
         match message.pop("is"):
             case "ready":
@@ -168,7 +167,6 @@ class Worker:
                 self.model = message["model"]
                 if (job := self._let_go()) is not None:
                     self.jobs.finish(job, [Stem.from_json(stem) for stem in message["stems"]])
-                self._feed()
             case "fail":
                 error = from_code(message["code"], message["text"])
                 if message["job"] is None:
@@ -176,8 +174,7 @@ class Worker:
                     self.fatal = None if self._was_up else error
                 elif (job := self._let_go()) is not None:
                     self.jobs.fail(job, error)
-                self._feed()
-        if self.health != was_fresh:
+        if self.health != was:
             self.on_state()
 
     def _let_go(self) -> Job | None:
@@ -189,7 +186,7 @@ class Worker:
         if self._up and self._job is None and not self._stopping and (job := self.jobs.take()) is not None:
             self._job, self._moved = job, time.monotonic()
             self._say(do="render", job=job.number, request=job.request.to_json())
-            self.on_state()
+        self.on_state()
 
     def _cancel(self, job: Job) -> None:
         if job is self._job:

@@ -1,0 +1,208 @@
+"""The resident process: what starts in which order and stops in reverse, signals, exit codes; never torch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import os
+import secrets
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from musicgen_bridge import __version__, ports
+from musicgen_bridge.control.desk import Desk
+from musicgen_bridge.control.osc import Server, serve
+from musicgen_bridge.errors import BridgeError, DiskError
+from musicgen_bridge.jobs import Jobs
+from musicgen_bridge.journal import Journal
+from musicgen_bridge.presets import Presets, shipped
+from musicgen_bridge.request import Session
+from musicgen_bridge.settings import Settings
+from musicgen_bridge.workers import Worker
+
+log = logging.getLogger(__name__)
+
+ENDED, CRASHED, UNUSABLE = 0, 1, 2
+"""Exit codes: ended as asked; something broke or the model can't be loaded; the port or a setting can't be used."""
+
+
+def run(settings: Settings) -> int:
+    """Run the daemon until it is told to end; return its exit code."""
+    try:
+        return asyncio.run(_Daemon(settings).run())
+    except BridgeError as error:
+        _complain(error)
+        return UNUSABLE if isinstance(error, DiskError) else CRASHED
+
+
+class _Daemon:
+    """The parts, while they run. SIGTERM and Ctrl-C finish what was accepted; a second one ends at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ending = asyncio.Event()
+        self._draining = False
+        self._jobs: Jobs
+        self._worker: Worker
+        self._loop: asyncio.AbstractEventLoop
+
+    async def run(self) -> int:
+        """Start in order, wait, stop in reverse."""
+        settings = self._settings
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stopping:
+            try:
+                server = await serve(settings.host, settings.port)
+            except OSError as error:
+                return _unusable_port(settings, error)
+            stopping.push_async_callback(server.close)
+            token = read_token(settings.home)
+            _write_logs(settings.home)
+            journal = Journal(settings.home / "journal.sqlite3")
+            stopping.callback(journal.close)
+            self._jobs = Jobs(journal, limit=settings.queue)
+            self._worker = Worker(settings, self._jobs, on_state=self._look)
+            desk = self._desk(server, token)
+            desk.open()
+            stopping.push_async_callback(desk.close)
+            self._worker.start()
+            stopping.push_async_callback(self._worker.stop)
+            self._listen_to_signals()
+            return await self._until_ended()
+
+    def _desk(self, server: Server, token: str) -> Desk:
+        settings = self._settings
+        presets = Presets(shipped(), settings.presets)
+        for problem in presets.problems:
+            log.warning("%s", problem)
+        return Desk(
+            server=server,
+            jobs=self._jobs,
+            presets=presets,
+            models={alias: _summary(target) for alias, target in settings.known_models.items()},
+            roots=settings.allowed_roots,
+            token=token,
+            instance=secrets.token_hex(4),
+            session=Session(project=str(settings.project) if settings.project else None),
+            defaults={"model": settings.model},
+            state=self._state,
+            stop=self.stop,
+            midi=ports.midi_ports,
+            inputs=ports.audio_inputs,
+        )
+
+    def _state(self) -> dict[str, str | int | float]:
+        """Return what /musicgen/status tells of the daemon."""
+        return {
+            "state": "draining" if self._draining else self._worker.health,
+            "version": __version__,
+            "model": self._worker.model or self._settings.model,
+            "device": self._worker.device,
+            "queued": self._jobs.queued,
+            "running": len(self._jobs.running),
+            "midi": "off",
+            "tempo_source": "osc",
+        }
+
+    def stop(self, drain: bool) -> None:
+        """End the daemon: when what was accepted is done, or now; what is open then stays in the journal."""
+        self._draining, self._jobs.accepting = True, False
+        if not drain or not self._jobs.open:
+            self._ending.set()
+
+    def _look(self) -> None:
+        """The worker's or a job's state has changed."""
+        if self._worker.fatal is not None or (self._draining and not self._jobs.open):
+            self._ending.set()
+
+    def _listen_to_signals(self) -> None:
+        # signal.signal and not loop.add_signal_handler: that one is missing on Windows.
+        def asked(*_: Any) -> None:
+            self._loop.call_soon_threadsafe(self.stop, not self._draining)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, asked)
+
+    async def _until_ended(self) -> int:
+        ready = asyncio.create_task(self._tell_ready())
+        ended = asyncio.create_task(self._ending.wait())
+        await asyncio.wait({ended, self._worker.task}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (ready, ended):
+            task.cancel()
+        if self._worker.fatal is not None:
+            _complain(self._worker.fatal)
+            return CRASHED
+        if self._worker.task.done():
+            log.critical("the worker's supervisor broke", exc_info=self._worker.task.exception())
+            return CRASHED
+        return ENDED
+
+    async def _tell_ready(self) -> None:
+        while self._worker.health not in ("ready", "busy"):
+            await asyncio.sleep(0.02)
+        settings = self._settings
+        print(
+            f"musicgen-bridge {__version__} is ready: {self._worker.model} on {self._worker.device}, OSC on"
+            f" {settings.host}:{settings.port} (UDP and TCP), project {settings.project or 'as the session says'}",
+            flush=True,
+        )
+
+
+def _summary(target: str) -> str:
+    return f"folder {target}" if Path(target).is_absolute() else f"{target} from the Hugging Face hub"
+
+
+def _complain(error: BridgeError) -> None:
+    print(f"{error.code} {error.text}", file=sys.stderr, flush=True)
+
+
+def _unusable_port(settings: Settings, error: OSError) -> int:
+    owner = port_owner(settings.port)
+    if owner:
+        text = f"port {settings.port} is taken by {owner}; end it, or start with another --port"
+    else:
+        text = f"port {settings.port} on {settings.host} can't be used: {error.strerror or error}"
+    print(text, file=sys.stderr, flush=True)
+    return UNUSABLE
+
+
+def port_owner(port: int) -> str:
+    """Return who has a TCP or UDP port of this machine, as "name (process 123)", as far as may be known; else ""."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("inet"):
+            if connection.laddr and connection.laddr.port == port and not connection.raddr:
+                if not connection.pid:
+                    return "another user's program"
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+def read_token(home: Path) -> str:
+    """Return the token in the daemon's folder, made at first use and readable by its owner only.
+
+    Raises:
+        DiskError: it can be neither read nor written.
+    """
+    path = home / "token"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(16))
+        return path.read_text().strip()
+    except OSError as error:
+        raise DiskError(f"the token {path} can't be read or written ({error}); choose another --state") from error
+
+
+def _write_logs(home: Path) -> None:
+    """Send the log to a file in the daemon's folder, of at most 4 MB in two."""
+    handler = logging.handlers.RotatingFileHandler(home / "daemon.log", maxBytes=2_000_000, backupCount=1)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
