@@ -1,0 +1,319 @@
+"""The desk: every request is handled here, and any failure of any of them becomes a /musicgen/fail."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import count
+
+from musicgen_bridge import __version__
+from musicgen_bridge.control import replies
+from musicgen_bridge.control.clients import Clients, at_port, return_address, split_return
+from musicgen_bridge.control.commands import COMMANDS, LEASE_S, PROTO, read_id
+from musicgen_bridge.control.intake import Call, Intake
+from musicgen_bridge.control.osc import Packet, Server
+from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, messages
+from musicgen_bridge.control.renders import check_texts, complete, digest, over, project_folder, settled
+from musicgen_bridge.control.replies import MAX_EVENTS, NO_ID, Id, Reply
+from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, InternalError, ProtocolError
+from musicgen_bridge.jobs import Event, Job, Jobs, Queued
+from musicgen_bridge.keys import Value, update_session
+from musicgen_bridge.presets import Presets
+from musicgen_bridge.request import Progress, RenderRequest, Session
+from musicgen_bridge.roots import Roots
+
+log = logging.getLogger(__name__)
+
+PROGRESS_S = 0.1
+"""The shortest time between two /musicgen/progress of a job."""
+BURST = 32
+"""How many messages go out before the loop, and the client, get to breathe."""
+
+
+class Desk:
+    """Takes the server's packets and the jobs' events, and answers.
+
+    Requests are handled one after the other in the order they came; those that ask the disk do so in a thread,
+    meanwhile ping, status, events and the heartbeat go on.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: Server,
+        jobs: Jobs,
+        presets: Presets,
+        models: Mapping[str, str],
+        roots: Roots,
+        token: str,
+        instance: str,
+        session: Session,
+        defaults: Mapping[str, Value],
+        state: Callable[[], Mapping[str, str | int | float]],
+        stop: Callable[[bool], None],
+        midi: Callable[[], Sequence[str]],
+        inputs: Callable[[], Sequence[str]],
+    ) -> None:
+        """`state` tells /musicgen/status, at least `state` itself; `stop(drain)` ends the daemon; `models` maps each
+        alias to a line about it; `defaults` are what no client can reset; `midi` and `inputs` name the ports there are.
+        """
+        self.session = session
+        self._server, self._jobs = server, jobs
+        self._presets, self._models, self._roots = presets, models, roots
+        self._token, self._instance = token, instance
+        self._first_defaults = self._defaults = dict(defaults)
+        self._state, self._stop = state, stop
+        self._ports = {"midi": midi, "inputs": inputs}
+        self._clients = Clients()
+        self._farewell: set[str] = set()
+        self._told: dict[int, float] = {}  # job number -> when its last progress went out
+        self._intake = Intake(self._handle, self._fail)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._handlers: dict[str, Callable[[Call], Awaitable[None] | None]] = {
+            address: getattr(self, f"_{command.name}") for address, command in COMMANDS.items()
+        }
+
+    def open(self) -> None:
+        """Begin to take packets and events; needs the running loop."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._intake.serve()), loop.create_task(self._beat())]
+        self._server.on_packet, self._server.on_closed = self._take, self._clients.gone
+        self._jobs.on_event = self._event
+
+    async def close(self) -> None:
+        """Say goodbye to every client with a lease, and end."""
+        self._server.on_packet = lambda packet, sender: None
+        self._jobs.on_event = lambda number, job, event: None
+        self._intake.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for where in self._farewell.union(self._clients.leased(_now())):
+            self._server.send(where, replies.build(replies.BYE, self._instance))
+
+    def _take(self, packet: Packet, sender: str) -> None:
+        if any(message.address in replies.OURS for _, message in messages(packet)):
+            self._server.refuse(sender, "what only the daemon says")
+        else:
+            self._clients.heard(sender, _now())
+            self._intake.take(packet, sender)
+
+    def _handle(self, call: Call) -> Awaitable[None] | None:
+        self._authorise(call)
+        return self._handlers[call.request.command.address](call)
+
+    def _fail(self, asked: Call | Message, sender: str, error: BridgeError) -> None:
+        if isinstance(asked, Call):
+            where, request_id, address = self._where(asked), asked.request.id, asked.request.command.address
+        else:
+            where, request_id, address = self._clients.reply_to(sender), NO_ID, asked.address
+            with contextlib.suppress(ArgumentError):
+                request_id = read_id(asked)
+        self._server.send(where, replies.failure(request_id, address, error))
+
+    def _authorise(self, call: Call) -> None:
+        given = call.values.get("token")
+        if given is None and not call.request.command.secured:
+            return
+        if not hmac.compare_digest(str(given or "").encode(), self._token.encode()):
+            raise AuthError("the token is missing or wrong; `musicgen-bridge stop` finds it in the daemon's folder")
+
+    def _where(self, call: Call) -> str:
+        """Return where the replies to a call go; those of hello already go where it says."""
+        if call.request.command.name != "hello":
+            return self._clients.reply_to(call.sender)
+        port = int(call.values.get("reply_port", 0))
+        return call.sender if port == self._server.port else at_port(call.sender, port)
+
+    def _reply(self, call: Call, reply: Reply, *values: object, pairs: Mapping[str, object] | None = None) -> None:
+        self._server.send(self._where(call), replies.build(reply, call.request.id, *values, pairs=pairs))
+
+    async def _send_all(self, where: str, outgoing: Sequence[Message]) -> None:
+        for number, message in enumerate(outgoing, start=1):
+            self._server.send(where, message)
+            if number % BURST == 0:
+                await asyncio.sleep(0.005)
+
+    # Handlers, one for each command of the table
+
+    def _hello(self, call: Call) -> None:
+        if (proto := call.values.get("proto", PROTO)) != PROTO:
+            raise ProtocolError(f"protocol {proto} is not spoken here, only {PROTO}; update the older of the two")
+        port = call.values.get("reply_port", 0)
+        if port and call.sender.startswith("tcp:"):
+            raise ArgumentError("reply_port is for UDP; over TCP replies come back on the connection, so leave it out")
+        if port == self._server.port:
+            raise ArgumentError("reply_port is the daemon's own port; choose another and listen there")
+        name = str(call.values.get("client", ""))
+        if name.startswith(("udp:", "tcp:", "midi")):
+            raise ArgumentError("client can't begin with udp:, tcp: or midi; choose another name")
+        self._clients.hello(call.sender, name, self._where(call), _now())
+        pairs = {"proto": PROTO, "version": __version__, "instance": self._instance}
+        self._reply(call, replies.HELLO_REPLY, pairs=pairs | {"lease_s": LEASE_S, "max_bytes": MAX_PACKET})
+
+    def _ping(self, call: Call) -> None:
+        self._reply(call, replies.PONG, self._instance, self._state()["state"])
+
+    def _status(self, call: Call) -> None:
+        ours = {"bad_packets": self._server.bad_packets, "receive_buffer": self._server.receive_buffer}
+        self._reply(call, replies.STATUS_REPLY, pairs={**self._state(), **ours, "bpm": self.session.bpm})
+
+    async def _session(self, call: Call) -> None:
+        values = dict(call.values)
+        if project := values.get("project"):
+            values["project"] = await asyncio.to_thread(project_folder, str(project), self._roots)
+        self.session = update_session(self.session, values)
+        pairs = dataclasses.asdict(self.session) | {"signature": str(self.session.signature)}
+        self._reply(call, replies.SESSION_REPLY, pairs=pairs)
+
+    async def _set(self, call: Call) -> None:
+        values = dict(call.values)
+        below = self._first_defaults if values.pop("reset", False) else self._defaults
+        merged = over(values, below)
+        check_texts(values)
+        self._defaults = merged | await asyncio.to_thread(settled, values, self._roots, self._models)
+        self._reply(call, replies.SET_REPLY, pairs=self._defaults)
+
+    async def _render(self, call: Call) -> None:
+        await self._submit(call, call.values)
+
+    async def _trigger(self, call: Call) -> None:
+        preset = self._presets.find(call.ident("slot"))
+        values = {name: value for name, value in call.values.items() if name != "slot"}
+        await self._submit(call, over(values, preset.render))
+
+    async def _submit(self, call: Call, values: Mapping[str, Value]) -> None:
+        """Have the request completed off the loop, then accept it, or say again how it stands if it is known."""
+        making = asyncio.create_task(
+            asyncio.to_thread(complete, values, self.session, self._defaults, self._roots, self._models)
+        )
+        await asyncio.wait({making})
+        making.exception()  # seen; what it is matters only if the job is new
+        asked: list[RenderRequest] = []
+
+        def make() -> RenderRequest:
+            asked.append(making.result())
+            return asked[0]
+
+        owner, request_id = self._clients.owner(call.sender), call.request.id
+        reply_to = return_address(self._where(call), request_id)
+        job = self._jobs.submit(owner, request_id.value, digest(call.request), make, reply_to)
+        if not asked:
+            await self._send_all(self._where(call), self._present(job, request_id))
+
+    def _present(self, job: Job, request_id: Id) -> list[Message]:
+        """Return the latest that is to be said of a job."""
+        events = job.events or [Queued(self._jobs.position(job))]
+        return [replies.job_event(request_id, job, event) for event in events]
+
+    def _cancel(self, call: Call) -> None:
+        job = self._jobs.cancel(self._clients.owner(call.sender), call.ident("target"))
+        self._reply(call, replies.CANCEL_DONE, job.number)
+
+    async def _query(self, call: Call) -> None:
+        target = call.ident("target")
+        job = self._jobs.find(self._clients.owner(call.sender), target)
+        if job is None:
+            raise ArgumentError(f"no job of this client has the id {target!r}; send the request again")
+        _, request_id = split_return(job.reply_to, job.rid)
+        job.reply_to = return_address(self._where(call), request_id)
+        await self._send_all(self._where(call), self._present(job, request_id))
+
+    async def _list(self, call: Call) -> None:
+        items = await self._items(str(call.values["what"]))
+        build, request_id = replies.build, call.request.id
+        outgoing = [
+            build(replies.LIST_REPLY, request_id, index, len(items), pairs=item) for index, item in enumerate(items)
+        ]
+        await self._send_all(self._where(call), outgoing or [build(replies.LIST_REPLY, request_id, 0, 0)])
+
+    async def _items(self, what: str) -> list[dict[str, object]]:
+        match what:
+            case "presets":
+                names = ("name", "slot", "summary", "role", "genre")
+                return [{name: getattr(preset, name) for name in names} for preset in self._presets.all()]
+            case "models":
+                return [{"name": alias, "summary": line} for alias, line in self._models.items()]
+            case "jobs":
+                return [self._row(job) for job in self._jobs.listed()]
+        return [{"name": name} for name in await asyncio.to_thread(self._ports[what])]
+
+    def _row(self, job: Job) -> dict[str, object]:
+        return {
+            "job": job.number,
+            "target": split_return(job.reply_to, job.rid)[1],
+            "client": job.owner,
+            "state": job.state,
+            "position": self._jobs.position(job),
+            "fraction": job.progress.fraction if job.progress else float(job.state == "done"),
+            "prompt": job.request.prompt,
+        }
+
+    async def _events(self, call: Call) -> None:
+        since = int(call.values.get("since", 0))
+        events = self._jobs.events_since(since)[:MAX_EVENTS]
+        outgoing = []
+        for index, (number, job, event) in enumerate(events):
+            message = replies.job_event(split_return(job.reply_to, job.rid)[1], job, event)
+            kind = message.address.rpartition("/")[2]
+            fields = (call.request.id, index, len(events), number, kind)
+            outgoing.append(replies.build(replies.EVENTS_REPLY, *fields, then=message.arguments))
+        none = replies.build(replies.EVENTS_REPLY, call.request.id, 0, 0, since, "")
+        await self._send_all(self._where(call), outgoing or [none])
+
+    def _subscribe(self, call: Call) -> None:
+        lease_s = int(call.values.get("lease_s", LEASE_S))
+        self._clients.subscribe(call.sender, _now() + lease_s)
+        self._reply(call, replies.SUBSCRIBE_REPLY, pairs={"lease_s": lease_s})
+
+    def _sync(self, call: Call) -> None:
+        self._reply(call, replies.SYNCED)
+
+    def _drain(self, call: Call) -> None:
+        self._leave(call, drain=True)
+
+    def _quit(self, call: Call) -> None:
+        self._leave(call, drain=False)
+
+    def _leave(self, call: Call, *, drain: bool) -> None:
+        self._farewell.add(self._where(call))
+        self._reply(call, replies.PLAIN_DONE)
+        self._stop(drain)
+
+    # What happens without being asked
+
+    def _event(self, number: int, job: Job, event: Event) -> None:
+        """Tell a job's event to who asked for it and to every subscriber."""
+        where, request_id = split_return(job.reply_to, job.rid)
+        now = _now()
+        if isinstance(event, Progress) and now - self._told.get(job.number, -PROGRESS_S) < PROGRESS_S:
+            return
+        if isinstance(event, Progress):
+            self._told[job.number] = now
+        elif not isinstance(event, Queued):
+            self._told.pop(job.number, None)
+        try:
+            message = replies.job_event(request_id, job, event)
+        except Exception:
+            log.exception("job %d can't be told", job.number)
+            message = replies.failure(request_id, "/musicgen/render", InternalError("see the daemon's log"))
+        for target in dict.fromkeys((where, *self._clients.subscribed(now))):
+            self._server.send(target, message)
+
+    async def _beat(self) -> None:
+        for seq in count():
+            try:
+                for where in self._clients.leased(_now()):
+                    message = replies.build(replies.HEARTBEAT, self._instance, seq, self._state()["state"])
+                    self._server.send(where, message)
+            except Exception:
+                log.exception("the heartbeat failed")
+            await asyncio.sleep(1)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,88 @@
+"""From the values of a message to a complete render request: models, folders and recordings checked; and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from musicgen_bridge.control.commands import MAX_PROJECT_BYTES, Request
+from musicgen_bridge.errors import ArgumentError, ModelError, PathError
+from musicgen_bridge.keys import Value, make_request, parse_parts, parse_separate, suggestion, update_session
+from musicgen_bridge.request import RenderRequest, Session
+from musicgen_bridge.roots import Roots
+
+LENGTHS = ("bars", "seconds", "beats")
+
+
+def over(values: Mapping[str, Value], below: Mapping[str, Value]) -> dict[str, Value]:
+    """Return `values` over those `below`, where a length replaces any other length.
+
+    Raises:
+        ArgumentError: `values` holds two lengths.
+    """
+    given = [name for name in LENGTHS if name in values]
+    if len(given) > 1:
+        raise ArgumentError(f"give one length, not {' and '.join(given)}")
+    return {name: value for name, value in below.items() if not given or name not in LENGTHS} | dict(values)
+
+
+def check_texts(values: Mapping[str, Value]) -> None:
+    """Raise ArgumentError where a signature, key, parts or separate cannot be read."""
+    update_session(Session(), {name: values[name] for name in ("signature", "key") if name in values})
+    parse_parts(str(values.get("parts", "")))
+    parse_separate(str(values.get("separate", "")))
+
+
+def project_folder(path: str, roots: Roots) -> str:
+    """Return the resolved project folder.
+
+    Raises:
+        PathError: it is none that may be used, or its path is too long for the paths of its stems to fit on the wire.
+    """
+    folder = str(roots.project(path))
+    if len(folder.encode()) > MAX_PROJECT_BYTES:
+        raise PathError(f"the project's path is longer than {MAX_PROJECT_BYTES} bytes; choose a folder nearer the root")
+    return folder
+
+
+def settled(values: Mapping[str, Value], roots: Roots, models: Mapping[str, str]) -> dict[str, Value]:
+    """Return the values with their paths resolved.
+
+    Raises:
+        ModelError: the model is not known.
+        PathError: a path is none that may be used.
+    """
+    result = dict(values)
+    model = str(values.get("model", ""))
+    if model and model not in models:
+        raise ModelError(f'no model "{model}"{suggestion(model, models)}; /musicgen/list what models shows them')
+    if project := values.get("project"):
+        result["project"] = project_folder(str(project), roots)
+    for name in ("melody", "continue"):
+        if path := values.get(name):
+            result[name] = str(roots.readable(str(path)))
+    return result
+
+
+def complete(
+    values: Mapping[str, Value],
+    session: Session,
+    defaults: Mapping[str, Value],
+    roots: Roots,
+    models: Mapping[str, str],
+) -> RenderRequest:
+    """Return the request for `values` over `defaults` over the session. It asks the disk: not for the loop.
+
+    Raises:
+        ArgumentError, ModelError, PathError: it cannot be rendered; the text says why.
+    """
+    project = {"project": session.project} if session.project else {}
+    merged = settled({**project, **over(values, defaults)}, roots, models)
+    return make_request(merged, session, {})
+
+
+def digest(request: Request) -> str:
+    """Return what tells one request's content from another's: address, keys and values, in whatever order they came."""
+    content = [request.command.address, sorted(request.values.items())]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
