@@ -1,0 +1,6 @@
+"""Text, melody and seed to samples: MusicGen without transformers' generate."""
+
+from musicgen_bridge.engine.engine import Engine, Melody, Row, Take
+from musicgen_bridge.engine.sampler import Sampling
+
+__all__ = ["Engine", "Melody", "Row", "Sampling", "Take"]

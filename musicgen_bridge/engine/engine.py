@@ -1,0 +1,277 @@
+"""Rows of prompt, melody and seed to audio: the whole of MusicGen behind one call."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from musicgen_bridge.engine import config as configs
+from musicgen_bridge.engine import weights
+from musicgen_bridge.engine.cache import Cache
+from musicgen_bridge.engine.chroma import chroma_window, melody_chroma
+from musicgen_bridge.engine.codec import Codec
+from musicgen_bridge.engine.conditioning import condition, null_chroma
+from musicgen_bridge.engine.config import Family, ModelConfig
+from musicgen_bridge.engine.decode import decode
+from musicgen_bridge.engine.pattern import UNKNOWN
+from musicgen_bridge.engine.sampler import Noise, Sampling
+from musicgen_bridge.engine.text import MAX_TOKENS, TextEncoder, load_tokenizer
+from musicgen_bridge.engine.transformer import Condition, Transformer
+from musicgen_bridge.engine.windows import Window, windows
+from musicgen_bridge.errors import ArgumentError, AudioError, ModelError, OutOfMemoryError
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Melody:
+    """A recording whose melody is followed; where it is shorter than the take, it repeats."""
+
+    audio: Floats  # [C, N]
+    sample_rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One take of a batch; without prompt and melody it is unconditional."""
+
+    prompt: str
+    seed: int
+    melody: Melody | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What came of a batch of B rows."""
+
+    audio: Floats  # [B, C, N], the new part alone
+    prompt: (
+        Floats  # [B, C, M], the continued recording as the codec gives it back, up to the first new sample; or M = 0
+    )
+    codes: NDArray[np.int64]  # [B, K, T], of both
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Turn a device's running out of memory into OutOfMemoryError, and give back what failed to be used."""
+    try:
+        yield
+        return
+    except (RuntimeError, MemoryError) as error:
+        # torch raises a plain RuntimeError for the CPU and for MPS
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _MEMORY_SIGNS):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that there was no room beside
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise OutOfMemoryError(
+        "The device has too little memory for this: ask for fewer variations or parts, or choose a smaller model."
+    )
+
+
+_MEMORY_SIGNS = ("out of memory", "DefaultCPUAllocator")
+
+
+class Engine:
+    """A loaded model. It renders one batch at a time; after any error it is as usable as before."""
+
+    def __init__(self, name: str, config: ModelConfig, text: TextEncoder, model: Transformer, codec: Codec) -> None:
+        self.name = name
+        self.family: Family = config.family
+        self.device = model.device
+        self.dtype = model.dtype
+        self._config = config
+        self._decoder = config.decoder
+        self._text = text
+        self._model = model
+        self._codec = codec
+        self._cache: Cache | None = None
+
+    @classmethod
+    @_memory()
+    def load(cls, folder: Path, device: str = "auto", dtype: str = "auto") -> Engine:
+        """Return the engine of a checkpoint `folder` in the stock Hugging Face layout.
+
+        `device` is auto, cuda, mps or cpu; `dtype` is auto, float32, float16 or bfloat16 and concerns the language
+        model alone. Raises ModelError where the folder is no MusicGen, ArgumentError where the device is not there,
+        OutOfMemoryError where it is too small.
+        """
+        where = _device(device)
+        kind = _dtype(dtype, where)
+        config = configs.read(folder)
+        tokenizer = load_tokenizer(folder, config.text)
+        with weights.Checkpoint.open(folder, where, kind) as checkpoint:
+            text = TextEncoder(tokenizer, weights.text(checkpoint.full, config.text), config.text)
+            codec = Codec.load(checkpoint.codec(), config.codec, where)
+            window = int(config.window * codec.frame_rate) + config.decoder.codebooks
+            positions = config.chroma_length + MAX_TOKENS + window
+            model = Transformer(weights.decoder(checkpoint, config), config.decoder, positions)
+        return cls(folder.name, config, text, model, codec)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio, in Hz."""
+        return self._codec.sample_rate
+
+    @property
+    def frame_rate(self) -> int:
+        """Frames of codes a second."""
+        return self._codec.frame_rate
+
+    @property
+    def channels(self) -> int:
+        """Of the audio."""
+        return self._decoder.channels
+
+    @property
+    def max_duration(self) -> float:
+        """Seconds that the model hears at once; a longer take is made of windows."""
+        return self._config.window
+
+    @_memory()
+    @torch.inference_mode()
+    def generate(
+        self,
+        rows: Sequence[Row],
+        seconds: float,
+        *,
+        sampling: Sampling,
+        continue_from: Floats | None = None,
+        on_step: Callable[[int, int], None] | None = None,
+        on_stage: Callable[[str], None] | None = None,
+    ) -> Take:
+        """Render `seconds` of each row, as one batch.
+
+        `continue_from` [C, N], at `sample_rate`, is what every row goes on from; its melody then begins with the new
+        part. `on_stage` is told each stage of `request.STAGES` that begins, `on_step` the steps done and their total
+        after each; what either raises ends the take. Raises ArgumentError, AudioError, ModelError or
+        OutOfMemoryError.
+        """
+        tell, tick = on_stage or (lambda stage: None), on_step or (lambda done, total: None)
+        tell("conditioning")
+        frames = self._frames(rows, seconds)
+        texts, chromas = self._heard(rows)
+        codes = self._prompt(continue_from, len(rows))  # [B, K, P]
+        before = codes.shape[2]
+        spans = windows(before, before + frames, int(self.max_duration * self.frame_rate))
+        guided = sampling.guidance != 1 and any(row.prompt or row.melody for row in rows)
+        draw = Noise([row.seed for row in rows], self._decoder.codebooks, self._decoder.vocab, self.device)
+        progress = _Progress(tick, sum(span.stop - span.known + self._decoder.lag for span in spans))
+        tell("generating")
+        for span in spans:
+            heard = condition(self._model, texts, self._at(chromas, span.start - before), guided)
+            ahead = codes.new_full((*codes.shape[:2], span.stop - span.known), UNKNOWN)
+            window = torch.cat([codes[:, :, span.start :], ahead], dim=2)
+            window = decode(self._model, heard, window, sampling, draw, self._room(heard, span), progress)
+            codes = torch.cat([codes[:, :, : span.start], window], dim=2)
+        tell("decoding")
+        return self._take(codes, before, math.floor(seconds * self.sample_rate + 0.5))
+
+    def warm_up(self) -> None:
+        """Render half a second, so that the first take waits for nothing that is done once."""
+        self.generate([Row("warm", 0)], 0.5, sampling=Sampling())
+
+    def _frames(self, rows: Sequence[Row], seconds: float) -> int:
+        if not rows or not 0 < seconds < math.inf:
+            raise ArgumentError("A take needs at least one row and a length above zero seconds.")
+        return math.ceil(round(seconds * self.frame_rate, 6))
+
+    def _heard(self, rows: Sequence[Row]) -> tuple[list[Tensor | None], list[Tensor | None]]:
+        """Return each row's text [S, d_text] and chroma [T, bins], None for none; equal ones are computed once."""
+        melodies = {row.melody for row in rows if row.melody}
+        if melodies and self.family == "text":
+            raise ModelError(
+                f"{self.name} follows no melody: choose a model of the MusicGen-Melody family, such as starter."
+            )
+        texts = {row.prompt: self._text(row.prompt) for row in rows if row.prompt}
+        chromas = {
+            each: melody_chroma(each.audio, each.sample_rate, num_chroma=self._config.chroma) for each in melodies
+        }
+        return [texts.get(row.prompt) for row in rows], [
+            chromas.get(row.melody) if row.melody else None for row in rows
+        ]
+
+    def _at(self, chromas: list[Tensor | None], frame: int) -> list[Tensor] | None:
+        """Return each row's chroma [C, bins] from `frame` of the new part on, or None in the text family."""
+        if self.family == "text":
+            return None
+        length, bins = self._config.chroma_length, self._config.chroma
+        start = frame / self.frame_rate
+        return [null_chroma(length, bins) if each is None else chroma_window(each, start, length) for each in chromas]
+
+    def _prompt(self, audio: Floats | None, rows: int) -> Tensor:
+        """Return the codes [B, K, P] of the recording to go on from; what lacks to whole frames is cut at its start."""
+        books = self._decoder.codebooks
+        if audio is None:
+            return torch.zeros(rows, books, 0, dtype=torch.long, device=self.device)
+        audio = audio[:, audio.shape[1] % self._codec.hop :]
+        if not audio.size or not np.isfinite(audio).all():
+            raise AudioError("The recording to continue is too short or not finite: choose another one.")
+        if len(audio) != self.channels:
+            audio = np.broadcast_to(audio.mean(0, keepdims=True), (self.channels, audio.shape[1]))
+        wave = torch.from_numpy(np.ascontiguousarray(audio)).to(self.device)[:, None]  # [C, 1, N]
+        codes = self._codec.encode(wave)  # [C, K / C, P]
+        return codes.transpose(0, 1).reshape(1, books, -1).expand(rows, -1, -1)
+
+    def _room(self, heard: Condition, span: Window) -> Cache:
+        """Return a cache that holds the window, the last one if it can."""
+        rows, before = heard.prefix.shape[:2]
+        length = before + span.stop - span.start + self._decoder.lag
+        if self._cache is None or not self._cache.fits(rows, length):
+            self._cache = None  # before the next is allocated: there may be no room for both
+            length = -(-length // 256) * 256
+            self._cache = Cache.allocate(self._decoder, rows, length, self.device, self._model.dtype)
+        return self._cache
+
+    def _take(self, codes: Tensor, before: int, samples: int) -> Take:
+        """Return the audio of `codes` [B, K, T], of which the first `before` frames are the continued recording."""
+        rows, books, frames = codes.shape
+        # A stereo model's books alternate left and right; its codec is mono.
+        apart = codes.view(rows, books // self.channels, self.channels, frames).transpose(1, 2).flatten(0, 1)
+        audio = self._codec.decode(apart).view(rows, self.channels, -1).float().cpu().numpy()
+        cut = before * self._codec.hop
+        return Take(audio[:, :, cut : cut + samples], audio[:, :, :cut], codes.cpu().numpy())
+
+
+class _Progress:
+    """Counts the steps of all windows."""
+
+    def __init__(self, tick: Callable[[int, int], None], total: int) -> None:
+        self._tick = tick
+        self._total = total
+        self._done = 0
+
+    def __call__(self) -> None:
+        self._done += 1
+        self._tick(self._done, self._total)
+
+
+def _device(name: str) -> torch.device:
+    """Return the device called `name`; raises ArgumentError where there is none."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kind = next(each for each, is_there in there.items() if is_there) if name == "auto" else name.partition(":")[0]
+    if not there.get(kind):
+        known = ", ".join(each for each, is_there in there.items() if is_there)
+        raise ArgumentError(f"There is no device {name!r} here: choose auto or one of {known}.")
+    return torch.device(kind if name == "auto" else name)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype called `name`; auto is float16 on CUDA, in which MusicGen was trained, and else float32."""
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in _DTYPES:
+        raise ArgumentError(f"There is no dtype {name!r}: choose auto or one of {', '.join(_DTYPES)}.")
+    return _DTYPES[name]
+
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
