@@ -1,0 +1,256 @@
+"""The command line: each command is a few lines here; what takes longer to load is imported when it is called."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from musicgen_bridge import __version__
+from musicgen_bridge.errors import ArgumentError, BridgeError
+from musicgen_bridge.flags import json_flag, render_flags, setting_flags, typed
+from musicgen_bridge.keys import Value
+from musicgen_bridge.settings import Settings, model_folder
+
+if TYPE_CHECKING:
+    from musicgen_bridge.client import Bridge
+
+OK, FAILED, USAGE, NO_DAEMON, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    a render or a command failed, or doctor found a problem
+  2    an argument or a setting is wrong, or the port is taken
+  3    no daemon answers
+  130  interrupted"""
+
+
+@dataclass
+class Asked:
+    """What the command line asks of the output, wherever a failure happens."""
+
+    json: bool = False
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with one of `EXIT_CODES`; a failure is one line, never a traceback."""
+    asked = Asked()
+    try:
+        status = cli.main(arguments, prog_name="musicgen-bridge", standalone_mode=False, obj=asked) or OK
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _tell_failure("E_CANCELLED", "interrupted", asked)
+        status = INTERRUPTED
+    except BridgeError as error:
+        _tell_failure(error.code, error.text, asked)
+        status = USAGE if isinstance(error, ArgumentError) else FAILED
+    except ConnectionError as error:
+        _tell_failure("E_NO_DAEMON", str(error), asked)
+        status = NO_DAEMON
+    sys.exit(status)
+
+
+def _tell_failure(code: str, text: str, asked: Asked) -> None:
+    if asked.json:
+        click.echo(json.dumps({"error": {"code": code, "text": text}}))
+    else:
+        for line in text.splitlines():
+            click.secho(f"{code} {line}", fg="red", err=True)
+
+
+def connect(settings: Settings) -> Bridge:
+    """Return a client of the daemon that the settings name; raises ConnectionError if none answers."""
+    from musicgen_bridge.client import Bridge
+
+    return Bridge.connect(settings.host, settings.port)
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="musicgen-bridge")
+def cli() -> None:
+    """MusicGen for the digital audio workstation: stems at the session's tempo, to the sample, in its folder."""
+
+
+@cli.command()
+@setting_flags("model", "device", "dtype", "host", "port", "project", "roots", "queue", "presets", "state")
+def start(settings: Settings) -> int:
+    """Run the daemon in the foreground; one line says when it is ready."""
+    from musicgen_bridge.daemon import run
+
+    return run(settings)
+
+
+@cli.command()
+@click.option("--now", is_flag=True, help="don't finish the jobs; the next start takes them up")
+@setting_flags("host", "port", "state")
+def stop(settings: Settings, now: bool) -> None:
+    """End the daemon once its jobs are done, and wait until it is gone."""
+    from musicgen_bridge.daemon import read_token
+
+    with connect(settings) as bridge:
+        bridge.request("/musicgen/quit" if now else "/musicgen/drain", {"token": read_token(settings.home)})
+    while True:
+        try:
+            connect(settings).close()
+        except ConnectionError:
+            return
+        time.sleep(0.2)
+
+
+@cli.command()
+@json_flag
+@setting_flags("host", "port")
+def status(settings: Settings, as_json: bool) -> None:
+    """Tell how the daemon is."""
+    from musicgen_bridge.client import pairs
+
+    with connect(settings) as bridge:
+        (reply,) = bridge.request("/musicgen/status")
+        values = {"version": bridge.version, "instance": bridge.instance, **pairs(reply)}
+    if as_json:
+        click.echo(json.dumps(values))
+    else:
+        _table(("", ""), list(values.items()))
+
+
+@cli.command()
+@render_flags
+@click.option("--preset", metavar="NAME", help="what is left out comes from this preset; a name or a slot number")
+@click.option(
+    "--again", type=click.Path(path_type=Path), metavar="FILE", help="the .json beside a stem: that take again"
+)
+@json_flag
+@setting_flags("host", "port", "device", "dtype", "roots", "presets")
+def render(settings: Settings, preset: str | None, again: Path | None, as_json: bool, **keys: Value | None) -> None:
+    """Render PROMPT to stems and print their paths.
+
+    They lie in the project's MusicGen folder. The daemon renders where one runs, and its session counts; else this
+    command loads the model and renders once by itself, in the current folder where no --project is given.
+    """
+    from musicgen_bridge.console import progress
+    from musicgen_bridge.rendering import render
+
+    with progress() as tell:
+        stems = render(
+            settings, {name: value for name, value in keys.items() if value is not None}, preset, again, tell
+        )
+    if as_json:
+        wanted = ("path", "frames", "sample_rate", "bpm", "seed")
+        click.echo(json.dumps({"stems": [{name: getattr(stem, name) for name in wanted} for stem in stems]}))
+    else:
+        for stem in stems:
+            click.echo(stem.path)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("address")
+@click.argument("values", nargs=-1, metavar="[KEY VALUE]…")
+@click.option("--wait", is_flag=True, help="follow a job to its end instead of its acceptance")
+@setting_flags("host", "port")
+def send(settings: Settings, address: str, values: tuple[str, ...], wait: bool) -> None:
+    """Send a request to the daemon and print the answer.
+
+    ADDRESS is one of the protocol's, such as /musicgen/ping; values that read as numbers are sent as numbers.
+    """
+    if len(values) % 2:
+        raise click.UsageError(f"{values[-1]} has no value; give pairs of key and value")
+    given = {key: typed(key, value) for key, value in zip(values[::2], values[1::2], strict=True)}
+    from musicgen_bridge.client import ANSWER_S, RESTART_S
+
+    with connect(settings) as bridge:
+        for reply in bridge.replies(bridge.new_id(), address, given, patience=RESTART_S if wait else ANSWER_S):
+            click.echo(" ".join([reply.address, *(_shown(value) for value in reply.arguments[1:])]))
+            if reply.address == "/musicgen/queued" and not wait:
+                break
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and not value.isprintable() else str(value)
+
+
+@cli.command()
+@json_flag
+@setting_flags("presets")
+def presets(settings: Settings, as_json: bool) -> None:
+    """List the presets, the user's own over the shipped ones."""
+    from musicgen_bridge.presets import Presets, shipped
+
+    found = Presets(shipped(), settings.presets)
+    for problem in found.problems:
+        click.secho(problem, fg="yellow", err=True)
+    columns = ("slot", "name", "role", "genre", "summary")
+    if as_json:
+        listed = [{name: getattr(one, name) for name in columns} | {"render": one.render} for one in found.all()]
+        click.echo(json.dumps({"presets": listed}))
+    else:
+        _table(columns, [[getattr(one, name) for name in columns] for one in found.all()])
+
+
+@cli.command()
+@json_flag
+@setting_flags()
+def models(settings: Settings, as_json: bool) -> None:
+    """List the models, and how to fetch those missing."""
+    listed = []
+    for alias, target in settings.known_models.items():
+        try:
+            where, missing = str(model_folder(alias, settings)), ""
+        except BridgeError as error:
+            where, missing = "", error.text
+        listed.append({"model": alias, "source": target, "folder": where or None, "missing": missing or None})
+    if as_json:
+        click.echo(json.dumps({"models": listed}))
+    else:
+        _table(("model", "where"), [(one["model"], one["folder"] or one["missing"]) for one in listed])
+
+
+@cli.command()
+@json_flag
+@setting_flags("model", "device", "host", "port", "project", "roots", "presets", "state")
+def doctor(settings: Settings, as_json: bool) -> int:
+    """Look at this machine and tell what to do.
+
+    That is: device, packages, port, folders, models, presets, MIDI, audio and audio files.
+    """
+    from dataclasses import asdict
+
+    from musicgen_bridge.doctor import examine
+
+    colours = {"ok": "green", "warning": "yellow", "problem": "red"}
+    found = []
+    for finding in examine(settings):
+        found.append(finding)
+        if not as_json:
+            click.secho(f"{finding.state:<8}", fg=colours[finding.state], nl=False)
+            click.echo(f" {finding.area:<9} {finding.text}")
+            if finding.advice:
+                click.echo(f"{'':<19}{finding.advice}")
+    if as_json:
+        click.echo(json.dumps({"findings": [asdict(finding) for finding in found]}))
+    return FAILED if any(finding.state == "problem" for finding in found) else OK
+
+
+@cli.command()
+@click.option("--project", type=click.Path(path_type=Path), default=Path("demo-project"), show_default=True)
+def demo(project: Path) -> int:
+    """Play the part of a DAW in a demo project.
+
+    A daemon of its own is started on the embedded model, does three renders over UDP, and is ended again.
+    """
+    from musicgen_bridge.demo import run
+
+    return run(project)
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from musicgen_bridge.console import table
+
+    table(headers, rows)

@@ -1,0 +1,86 @@
+"""The flags of the command line, made from the tables of settings and render keys that they stand for."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value
+from musicgen_bridge.settings import documentation, load
+
+Command = Callable[..., Any]
+
+_METAVARS = {"s": "TEXT", "i": "WHOLE", "f": "NUMBER"}
+
+
+def setting_flags(*names: str) -> Callable[[Command], Command]:
+    """Add `--config` and the flags of these settings to a command, whose first argument is the `Settings`."""
+    texts = {name: (variable, text) for name, variable, text in documentation()}
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_settings(config: Path | None, **given: Any) -> Any:
+            return command(load({name: given.pop(name) or None for name in names}, file=config), **given)
+
+        for name in reversed(names):
+            variable, text = texts[name]
+            flag = "--root" if name == "roots" else f"--{name}"
+            click.option(flag, name, multiple=name == "roots", metavar="TEXT", help=f"{text} [{variable}]")(
+                with_settings
+            )
+        file = click.Path(path_type=Path)
+        return click.option("--config", type=file, metavar="FILE", help="settings to read instead of the user's own")(
+            with_settings
+        )
+
+    return decorate
+
+
+def render_flags(command: Command) -> Command:
+    """Add PROMPT and a flag for every other render key to a command; one that is left out comes as None."""
+    for key in reversed([key for key in RENDER_KEYS.values() if key.name != "prompt"]):
+        command = _flag(key)(command)
+    return click.argument("prompt", required=False)(command)
+
+
+def _flag(key: Key) -> Callable[[Command], Command]:
+    flag = f"--{key.name.replace('_', '-')}"
+    if key.kind == "b":
+        return click.option(f"{flag}/--no-{flag[2:]}", key.name, default=None, help=key.doc)
+    if key.choices:
+        choice = click.Choice([str(one) for one in key.choices])
+        return click.option(flag, key.name, type=choice, callback=_read, help=key.doc)
+    text = key.doc.replace("absolute ", "")  # a relative path is one from the shell's folder
+    reach = f" ({key.low:.10g} to {key.high:.10g})" if key.low is not None and key.high is not None else ""
+    return click.option(flag, key.name, metavar=_METAVARS[key.kind], callback=_read, help=text + reach)
+
+
+def _read(_: click.Context, option: click.Parameter, text: str | None) -> Value | None:
+    return None if text is None else typed(str(option.name), text)
+
+
+def typed(name: str, text: str) -> Value:
+    """Return a key's value from its text: as text where the key holds text, else the number that it reads as."""
+    known = SESSION_KEYS.get(name) or RENDER_KEYS.get(name)
+    if known is not None and known.kind == "s":
+        return text
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _ask_json(context: click.Context, _: click.Parameter, value: bool) -> bool:
+    context.obj.json = value
+    return value
+
+
+json_flag = click.option("--json", "as_json", is_flag=True, callback=_ask_json, help="print one JSON object")
+"""Also makes a failure of the command a JSON object; the root context's `obj.json` tells."""
