@@ -254,3 +254,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     from musicgen_bridge.console import table
 
     table(headers, rows)
+
+
+if __name__ == "__main__":
+    main()

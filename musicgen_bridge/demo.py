@@ -162,7 +162,7 @@ def _daemon(root: Path) -> Iterator[Bridge]:
         config = Path(folder) / "config.toml"
         config.touch()
         flags = {"config": config, "state": folder, "root": root, "port": port, "model": "starter"}
-        command = [sys.executable, "-m", "musicgen_bridge", "start"]
+        command = [sys.executable, "-m", "musicgen_bridge.cli", "start"]
         command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MUSICGEN_BRIDGE_")}
         say("starting a daemon on the embedded model")

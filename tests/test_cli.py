@@ -14,6 +14,7 @@ import pytest
 
 from musicgen_bridge import __version__
 from musicgen_bridge.keys import RENDER_KEYS
+from tests.conftest import COMMAND
 
 HEAVY = {"torch", "torchaudio", "transformers", "numpy", "scipy", "soundfile", "rich", "asyncio", "sqlite3"}
 
@@ -44,7 +45,7 @@ def closed_port() -> int:
 
 
 def run(env: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "musicgen_bridge", *map(str, arguments)]
+    command = [*COMMAND, *map(str, arguments)]
     return subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8", timeout=240)
 
 

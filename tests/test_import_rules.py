@@ -57,7 +57,6 @@ ROOMS = {
         "click",
         lazily="client console daemon demo doctor presets rendering",
     ),
-    "__main__": Room("cli"),
     "__init__": Room(),
 }
 
