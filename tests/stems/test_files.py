@@ -110,7 +110,8 @@ from musicgen_bridge.stems.files import NewFile, appear
 folder, letter, rounds = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3])
 print("ready", flush=True)
 for _ in range(rounds):
-    print(appear("loop", [NewFile(folder, ".json", letter), NewFile(folder, ".wav", letter * 300_000)])[1].name)
+    path = appear("loop", [NewFile(folder, ".json", letter), NewFile(folder, ".wav", letter * 300_000)])[1]
+    print(path.name, flush=True)
 """
 
 
