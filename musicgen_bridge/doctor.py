@@ -17,6 +17,7 @@ from musicgen_bridge.settings import APP, STOCK_MODELS, Settings, model_folder
 
 State = Literal["ok", "warning", "problem"]
 
+REPAIR = f"run: uv pip install --upgrade {APP}"
 LEAST_FREE = 1 << 30
 """Bytes below which a folder's disk is called nearly full."""
 
@@ -92,11 +93,10 @@ def packages(_: Settings) -> Iterator[Finding]:
             continue
         fits = wanted.specifier.contains(version, prereleases=True)
         (good if fits else wrong).append(f"{wanted.name} {version}" + ("" if fits else f" ({wanted.specifier})"))
-    repair = f"run: uv pip install --upgrade {APP}"
     if missing:
-        yield Finding("packages", "problem", f"missing: {', '.join(missing)}", repair)
+        yield Finding("packages", "problem", f"missing: {', '.join(missing)}", REPAIR)
     if wrong:
-        yield Finding("packages", "problem", f"of a version that does not fit: {', '.join(wrong)}", repair)
+        yield Finding("packages", "problem", f"of a version that does not fit: {', '.join(wrong)}", REPAIR)
     if good:
         yield Finding("packages", "ok", ", ".join(good))
 
@@ -115,7 +115,7 @@ def port(settings: Settings) -> Iterator[Finding]:
         pass
     taken = [name for name, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)) if _taken(settings, kind)]
     if taken:
-        text = f"{where} is taken on {' and '.join(taken)} by {port_owner(settings.port)}"
+        text = f"{where} is taken on {' and '.join(taken)} by {port_owner(settings.port) or 'another program'}"
         yield Finding("port", "problem", text, "end that program, or choose another --port")
     else:
         yield Finding("port", "ok", f"{where} is free, UDP and TCP")
@@ -195,7 +195,10 @@ def models(settings: Settings) -> Iterator[Finding]:
 def presets(settings: Settings) -> Iterator[Finding]:
     """Count the presets and tell which files could not be read."""
     found = Presets(shipped(), settings.presets)
-    yield Finding("presets", "ok" if found.all() else "problem", f"{len(found.all())} presets")
+    if found.all():
+        yield Finding("presets", "ok", f"{len(found.all())} presets")
+    else:
+        yield Finding("presets", "problem", "no presets", f"the package is incomplete; {REPAIR}")
     for problem in found.problems:
         yield Finding("presets", "problem", problem, "mend the file or move it away")
 
