@@ -48,6 +48,12 @@ class Settings:
         default_factory=lambda: (Path.home(),),
         metadata={"doc": "folders below which projects may lie and recordings are read"},
     )
+    demucs: Path | None = field(
+        default=None,
+        metadata={
+            "doc": "folder with Demucs weights as safetensors, which find the melody in a mix; else a plain split"
+        },
+    )
     queue: int = field(default=64, metadata={"doc": "how many jobs may wait"})
     presets: Path = field(
         default_factory=lambda: platformdirs.user_config_path(APP, appauthor=False) / "presets",
@@ -147,6 +153,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "port": _whole(1, 65_535),
     "project": _folder,
     "roots": _folders,
+    "demucs": _folder,
     "queue": _whole(1, 10_000),
     "presets": _folder,
     "state": _folder,

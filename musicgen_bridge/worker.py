@@ -21,7 +21,9 @@ from musicgen_bridge.match import Matched, Target, match, needed_seconds
 from musicgen_bridge.request import STAGES, Part, Progress, RenderRequest, Stem
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings, model_folder
-from musicgen_bridge.stems import Take, check_space, publish, read_audio, space_for
+from musicgen_bridge.stems.manifest import Take
+from musicgen_bridge.stems.publish import check_space, publish, space_for
+from musicgen_bridge.stems.read import read_audio, read_end
 
 LONGEST_RECORDING_S = 600.0
 PROGRESS_S = 0.1
@@ -77,7 +79,7 @@ class Worker:
         project = self._roots.project(request.project)
         check_space(project, space_for(request))
         engine = self._load(request.model)
-        melody, melody_from = self._melody(request)
+        melody, melody_from = self._melody(request, engine)
         target = _target(request)
         report.stage("conditioning")
         rendered = engine.generate(
@@ -109,7 +111,7 @@ class Worker:
             self._fingerprint = ThreadPoolExecutor(1).submit(fingerprint, folder)
         return self._engine
 
-    def _melody(self, request: RenderRequest) -> tuple[Melody | None, str]:
+    def _melody(self, request: RenderRequest, engine: Engine) -> tuple[Melody | None, str]:
         """Return the part of the recording that is the melody, and how it was found."""
         if request.melody is None:
             return None, ""
@@ -119,18 +121,15 @@ class Worker:
             end=request.melody_end,
             max_seconds=LONGEST_RECORDING_S,
         )
-        audio, how = lead(recording.audio, recording.sample_rate)
+        audio, how = lead(recording.audio, recording.sample_rate, self._settings.demucs, device=engine.device)
         return Melody(audio, recording.sample_rate), how
 
     def _continued(self, request: RenderRequest, engine: Engine) -> np.ndarray | None:
         """Return the recording's end [C, N] at the model's rate."""
         if request.continue_from is None:
             return None
-        recording = read_audio(
-            self._roots.readable(request.continue_from),
-            last=min(request.continue_seconds, engine.max_duration / 2),
-            max_seconds=LONGEST_RECORDING_S,
-        )
+        heard = min(request.continue_seconds, engine.max_duration / 2)
+        recording = read_end(self._roots.readable(request.continue_from), seconds=heard)
         resampled = soxr.resample(recording.audio.T, recording.sample_rate, engine.sample_rate, quality="VHQ")
         return np.ascontiguousarray(resampled.T, dtype=np.float32)
 
