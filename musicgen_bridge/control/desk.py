@@ -127,7 +127,8 @@ class Desk:
         if call.request.command.name != "hello":
             return self._clients.reply_to(call.sender)
         port = int(call.values.get("reply_port", 0))
-        return call.sender if port == self._server.port else at_port(call.sender, port)
+        usable = call.sender.startswith("udp:") and port != self._server.port
+        return at_port(call.sender, port) if usable else call.sender
 
     def _reply(self, call: Call, reply: Reply, *values: object, pairs: Mapping[str, object] | None = None) -> None:
         self._server.send(self._where(call), replies.build(reply, call.request.id, *values, pairs=pairs))

@@ -24,6 +24,7 @@ IMMEDIATELY = 1
 _BUNDLE = b"#bundle\0"
 _SKIPPED = {"c": 4, "r": 4, "m": 4, "t": 8, "N": 0, "I": 0, "[": 0, "]": 0}  # type -> bytes of an argument not taken
 _FLOAT = struct.Struct(">f")
+_FLOAT_END = 2.0**128 - 2.0**103  # from here on a number rounds to infinity as a 32-bit float
 
 
 class PacketError(ValueError):
@@ -103,7 +104,7 @@ def encode(message: Message) -> bytes:
                 tags, body = tags + "s", body + _padded(argument)
             case int() if -(2**31) <= argument < 2**31:
                 tags, body = tags + "i", body + argument.to_bytes(4, "big", signed=True)
-            case float() if math.isfinite(argument) and abs(argument) < 2.0**128:
+            case float() if abs(argument) < _FLOAT_END:
                 tags, body = tags + "f", body + _FLOAT.pack(argument)
             case _:
                 raise ValueError(f"{argument!r} does not fit into an OSC argument")

@@ -13,7 +13,7 @@ from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key
 from musicgen_bridge.request import STAGES, Progress
 
 MAX_DATAGRAM = 1400
-"""Every message is shorter than this, in bytes; its long texts are cut, but never a path of /musicgen/done."""
+"""Every message is shorter than this, in bytes; where one would not be, its longest texts are cut."""
 MAX_EVENTS = 256
 """The most events of one answer."""
 
@@ -60,8 +60,10 @@ ID = Field("id", "id", "the request's id, as it came")
 JOB = Field("job", "i", "the daemon's number for the job")
 
 
-def _typed(keys: Mapping[str, Key]) -> tuple[Field, ...]:
-    return tuple(Field(key.name, "i" if key.kind == "b" else key.kind, key.doc) for key in keys.values())
+def _typed(keys: Mapping[str, Key], *whole: str) -> tuple[Field, ...]:
+    return tuple(
+        Field(key.name, "i" if key.kind == "b" else key.kind, key.doc, key.name in whole) for key in keys.values()
+    )
 
 
 HELLO_REPLY = Reply(
@@ -94,7 +96,7 @@ STATUS_REPLY = Reply(
         Field("bpm", "f", "the session's tempo"),
     ),
 )
-SESSION_REPLY = Reply("/musicgen/session.reply", "the session as it now stands", (ID,), _typed(SESSION_KEYS))
+SESSION_REPLY = Reply("/musicgen/session.reply", "the session as it now stands", (ID,), _typed(SESSION_KEYS, "project"))
 SET_REPLY = Reply(
     "/musicgen/set.reply", "the defaults as they now stand; only keys that have one", (ID,), _typed(RENDER_KEYS)
 )
@@ -212,8 +214,9 @@ def build(
         ValueError: the number of values is wrong, or the message stays too long with all its texts cut.
     """
     arguments = [_as(field, value) for field, value in zip(reply.fields, values, strict=True)]
+    whole = {field.name for field in reply.pairs if field.whole}
     for name, value in (pairs or {}).items():
-        arguments += [name, _plain(value)]
+        arguments += [name, _plain(value, whole=name in whole)]
     return Message(reply.address, tuple(_fitted(reply.address, [*arguments, *then])))
 
 
@@ -250,7 +253,7 @@ def _as(field: Field, value: object) -> Argument:
     raise ValueError(f"{field.name} can't be {value!r}")
 
 
-def _plain(value: object) -> Argument:
+def _plain(value: object, *, whole: bool) -> Argument:
     match value:
         case Id():
             return value.wire
@@ -258,7 +261,8 @@ def _plain(value: object) -> Argument:
             return int(value)
         case int() | float():
             return value
-    return _Text("" if value is None else value)
+    text = "" if value is None else str(value)
+    return text if whole else _Text(text)
 
 
 def _fitted(address: str, arguments: list[Argument]) -> list[Argument]:
