@@ -12,6 +12,12 @@ from musicgen_bridge.engine.pattern import UNKNOWN, delay, first_unknown, undela
 from musicgen_bridge.engine.sampler import Draw, Sampling, guide, sample
 from musicgen_bridge.engine.transformer import Condition, Transformer
 
+GRANULES = {"cpu": 1}
+"""What the length of attention is a multiple of: 256 where a device is not named.
+
+A slice of just the positions so far is least work, but a CUDA graph, or a kernel compiled by MPS, serves one length.
+"""
+
 
 class Step:
     """One step with all of its state in tensors of fixed shape and place, so that a CUDA graph can hold it.
@@ -30,8 +36,7 @@ class Step:
         self._sampling = sampling
         self._cache = cache
         self._before = condition.prefix.shape[1]
-        # A slice of just the positions so far is cheapest, but a graph needs few distinct lengths.
-        self._granule = 1 if model.device.type == "cpu" else 256
+        self._granule = GRANULES.get(model.device.type, 256)
         self._masked = condition.ragged or self._granule > 1
 
     def prefill(self, known: int) -> None:

@@ -257,12 +257,12 @@ class _Progress:
 
 def _device(name: str) -> torch.device:
     """Return the device called `name`; raises ArgumentError where there is none."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    kind = next(each for each, is_there in there.items() if is_there) if name == "auto" else name.partition(":")[0]
-    if not there.get(kind):
-        known = ", ".join(each for each, is_there in there.items() if is_there)
-        raise ArgumentError(f"There is no device {name!r} here: choose auto or one of {known}.")
-    return torch.device(kind if name == "auto" else name)
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    there = [kind for kind, count in counts.items() if count]
+    kind, _, index = (there[0] if name == "auto" else name).partition(":")
+    if kind not in there or not (index or "0").isdecimal() or int(index or 0) >= counts[kind]:
+        raise ArgumentError(f"There is no device {name!r} here: choose auto or one of {', '.join(there)}.")
+    return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
