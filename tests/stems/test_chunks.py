@@ -50,6 +50,11 @@ def test_chunks_stand_between_format_and_samples_in_the_order_given():
     assert names(data) == [b"fmt ", b"bext", b"abcd", b"fact", b"data"]
 
 
+def test_a_chunk_of_odd_length_hides_none_behind_it():
+    data = with_chunks(wav((b"odd ", b"abc")), [(b"next", b"1")])
+    assert names(data) == [b"fmt ", b"next", b"odd ", b"data"]
+
+
 def test_the_time_of_writing_is_nowhere_in_it():
     memory = io.BytesIO()
     soundfile.write(memory, np.zeros(10), 48_000, format="WAV", subtype="FLOAT")
