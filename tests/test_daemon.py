@@ -282,7 +282,10 @@ def test_the_daemon_never_imports_torch(daemon):
 def recordings(daemon):
     folder = daemon.root / "recordings"
     folder.mkdir(exist_ok=True)
-    rate, second = 32_000, np.sin(np.arange(32_000) * 0.05).astype(np.float32)
+    rate = 32_000
+    second = np.sin(2 * np.pi * 440 / rate * np.arange(rate)).astype(
+        np.float32
+    )  # an A: a steady C stands for no melody
 
     def audio(name, samples, **options):
         soundfile.write(folder / name, samples, rate, **options)
