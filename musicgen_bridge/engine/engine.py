@@ -218,7 +218,7 @@ class Engine:
             raise AudioError("The recording to continue is too short or not finite: choose another one.")
         if len(audio) != self.channels:
             audio = np.broadcast_to(audio.mean(0, keepdims=True), (self.channels, audio.shape[1]))
-        wave = torch.from_numpy(np.ascontiguousarray(audio)).to(self.device)[:, None]  # [C, 1, N]
+        wave = torch.from_numpy(np.array(audio, np.float32)).to(self.device)[:, None]  # [C, 1, N]
         codes = self._codec.encode(wave)  # [C, K / C, P]
         return codes.transpose(0, 1).reshape(1, books, -1).expand(rows, -1, -1)
 

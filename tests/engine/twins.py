@@ -96,6 +96,7 @@ def save(folder: Path, config: Any) -> Path:
                 parameter.add_(0.2 * torch.randn_like(parameter))
             elif "dec_proj" in name:
                 parameter.copy_(0.3 * torch.randn_like(parameter))
+        spread_codebooks(model.audio_encoder)
     pad = config.decoder.pad_token_id
     model.generation_config = GenerationConfig(
         do_sample=True, pad_token_id=pad, bos_token_id=pad, decoder_start_token_id=pad, max_length=1500
@@ -104,6 +105,15 @@ def save(folder: Path, config: Any) -> Path:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(STARTER / name, folder)
     return folder
+
+
+def spread_codebooks(codec: Any) -> None:
+    """Lay the codebooks, which begin as zeros, over what the random encoder makes of noise."""
+    latents = codec.encoder(torch.randn(1, 1, 64_000))[0]  # [D, T]
+    centre, spread = latents.mean(1), latents.std(1)
+    for layer in codec.quantizer.layers:
+        layer.codebook.embed.copy_(centre + spread * torch.randn_like(layer.codebook.embed))
+        centre = torch.zeros_like(centre)
 
 
 def text_config(**changes: Any) -> MusicgenConfig:
