@@ -141,6 +141,10 @@ class Bridge:
             raise
         return sorted(stems)
 
+    def send(self, rid: str, address: str, values: Mapping[str, Value]) -> None:
+        """Send a request once and wait for nothing."""
+        self._send(_packet(address, rid, values))
+
     def replies(self, rid: str, address: str, values: Mapping[str, Value], *, patience: float) -> Iterator[Message]:
         """Send a request and yield its replies up to the last; of a list or a job's stems, each item once.
 

@@ -15,7 +15,6 @@ import psutil
 import pytest
 import soundfile
 
-from musicgen_bridge.client import Bridge
 from musicgen_bridge.errors import BridgeError
 from tests.conftest import COMMAND
 
@@ -104,37 +103,17 @@ def test_a_cancelled_render_frees_the_worker(daemon):
     render = Render(daemon, LONG)
     wait_for(render.generating)
     before = daemon.worker.pid
-    (rid,) = [job[-1] for job in jobs_of(render.bridge)]
+    with daemon.client() as other:
+        newest = other.request("/musicgen/list", {"what": "jobs"})[0].arguments
+    rid = newest[newest.index("target") + 1]
     with daemon.client() as other, pytest.raises(BridgeError, match="no job has the id"):
         other.request("/musicgen/cancel", {"target": rid})  # another client's job
-    cancel_as(render.bridge, daemon, rid)
+    render.bridge.send("cancel", "/musicgen/cancel", {"target": rid})
     assert render.ended().error.code == "E_CANCELLED"
     with daemon.client() as bridge:
         assert len(bridge.render(BAR)) == 1
     assert daemon.worker.pid == before
     assert not list((daemon.song / "MusicGen").glob("*slow-pad*"))
-
-
-def jobs_of(bridge):
-    """Return the open jobs of a client, as (number, id)."""
-    with Bridge.connect(port=int(bridge.where.rpartition(":")[2])) as other:
-        items = [
-            dict(zip(m.arguments[3::2], m.arguments[4::2], strict=True))
-            for m in other.request("/musicgen/list", {"what": "jobs"})
-        ]
-    return [
-        (item["job"], item["target"]) for item in items if item["client"] == bridge._name and item["state"] == "running"
-    ]
-
-
-def cancel_as(bridge, daemon, rid):
-    """Cancel from a second socket of the same client, as its name allows."""
-    twin = Bridge(bridge.where, _name=bridge._name)
-    twin._socket.connect(("127.0.0.1", daemon.port))
-    twin._numbers = iter(range(1000, 2000))
-    twin.request("/musicgen/hello", {"proto": 1, "client": bridge._name})
-    twin.request("/musicgen/cancel", {"target": rid})
-    twin.close()
 
 
 @posix
