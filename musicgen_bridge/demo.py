@@ -16,8 +16,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen_bridge.client import RESTART_S, Bridge
+from musicgen_bridge.client import RESTART_S, Bridge, pairs
 from musicgen_bridge.console import table
+from musicgen_bridge.control.replies import DONE, PROGRESS, QUEUED
 from musicgen_bridge.daemon import read_token
 from musicgen_bridge.errors import InternalError
 from musicgen_bridge.keys import Value
@@ -25,6 +26,7 @@ from musicgen_bridge.keys import Value
 if TYPE_CHECKING:
     import numpy as np
 
+FIELDS = {reply.address: [field.name for field in reply.fields] for reply in (QUEUED, PROGRESS, DONE)}
 BPM, RATE = "126.5", 48_000
 BEATS = 8
 """Length of the recordings: two bars of 4/4."""
@@ -76,7 +78,7 @@ def run(project: Path) -> int:
     with _daemon(project.parent) as bridge:
         results = [_play(bridge, shot, project) for shot in shots]
     say("")
-    table(("", "frames", "expected", "seconds", "file"), [result.row(project.parent) for result in results])
+    table(("render", "frames", "expected", "seconds", "file"), [result.row(project.parent) for result in results])
     return 0 if all(result.right for result in results) else 1
 
 
@@ -130,26 +132,25 @@ def _play(bridge: Bridge, shot: Shot, project: Path) -> Result:
 
 def _exchange(bridge: Bridge, address: str, values: Mapping[str, Value]) -> tuple[object, ...]:
     """Send a request, print it and each reply that says something new, and return the last reply's arguments."""
-    say(f"  → {address}  {_short([f'{key} {value}' for key, value in values.items()])}")
+    say(f"  → {address}  {_short(values)}")
     began, stage = time.monotonic(), ""
     said: tuple[object, ...] = ()
     for reply in bridge.replies(bridge.new_id(), address, values, patience=RESTART_S):
         said = reply.arguments
-        if reply.address == "/musicgen/progress":
+        if reply.address == PROGRESS.address:
             if said[-1] == stage:
                 continue
             stage = str(said[-1])
-        say(f"  ← {reply.address}  {_short(said[1:])}  ({time.monotonic() - began:.2f} s)")
+        names = FIELDS.get(reply.address)
+        shown = dict(zip(names, said, strict=True)) if names else pairs(reply)
+        say(f"  ← {reply.address}  {_short(shown)}  ({time.monotonic() - began:.2f} s)")
     return said
 
 
-def _short(values: object) -> str:
-    assert isinstance(values, tuple | list)
-    return "  ".join(f"{value:g}" if isinstance(value, float) else _tail(str(value)) for value in values)
-
-
-def _tail(text: str) -> str:
-    return text if len(text) <= 64 else f"…{text[-63:]}"
+def _short(values: Mapping[str, object]) -> str:
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    shown = {name: text if len(text) <= 64 else f"…{text[-63:]}" for name, text in shown.items() if text}
+    return "  ".join(f"{name} {text}" for name, text in shown.items() if name != "id")
 
 
 @contextmanager

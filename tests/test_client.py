@@ -15,6 +15,7 @@ from musicgen_bridge.control.osc_codec import Message, decode
 from musicgen_bridge.errors import ArgumentError, CancelledError, ProtocolError
 from musicgen_bridge.request import Progress
 
+LONG = {"prompt": "slow pad", "seconds": 60.0, "seed": 1}
 HALF_BAR = {"prompt": "techno drum loop", "bars": 0.5, "bpm": 126.5, "seed": 3}
 
 
@@ -122,13 +123,10 @@ def test_an_interrupt_cancels_the_job(daemon) -> None:
 
     with daemon.client() as bridge:
         with pytest.raises(KeyboardInterrupt):
-            bridge.render({"prompt": "slow pad", "seconds": 60.0, "seed": 1}, interrupt)
+            bridge.render(LONG, interrupt)
         (job,) = jobs_of(bridge)
         with pytest.raises(CancelledError):
             list(bridge.replies(str(job["target"]), "/musicgen/render", LONG, patience=30))
-
-
-LONG = {"prompt": "slow pad", "seconds": 60.0, "seed": 1}
 
 
 def test_a_daemon_that_is_killed_and_started_again_goes_on_with_the_job(new_daemon) -> None:
@@ -151,7 +149,7 @@ def test_a_refusal_is_the_error_of_its_code(daemon) -> None:
         with pytest.raises(ArgumentError, match='did you mean "bars"'):
             bridge.request("/musicgen/render", {"prompt": "x", "bar": 4})
         with pytest.raises(ProtocolError, match="/musicgen/ping"):
-            bridge.request("/musicgen/pong")
+            bridge.request("/musicgen/pings")
 
 
 def test_a_plain_request_gives_its_one_answer(daemon) -> None:

@@ -50,7 +50,7 @@ ROOMS = {
         "errors presets settings",
         lazily="client daemon mido packaging psutil sounddevice soundfile torch",
     ),
-    "demo": Room("errors keys client console daemon", lazily="numpy soundfile"),
+    "demo": Room("errors keys control client console daemon", lazily="numpy soundfile"),
     "flags": Room("keys settings", "click"),
     "cli": Room(
         "errors keys settings flags __init__",
