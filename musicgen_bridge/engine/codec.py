@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from musicgen_bridge.engine.codec_config import CodecConfig
 from musicgen_bridge.engine.codec_stream import CodecStream
 from musicgen_bridge.engine.quantizer import ResidualQuantizer
-from musicgen_bridge.engine.seanet import build_decoder, build_encoder
+from musicgen_bridge.engine.seanet import build_decoder, build_encoder, full_precision
 from musicgen_bridge.errors import AudioError, ModelError
 
 
@@ -83,6 +83,7 @@ class Codec(nn.Module):
         return self.config.hop
 
     @torch.no_grad()
+    @full_precision()
     def encode(self, audio: Tensor) -> Tensor:
         """Return the codes [B, K, ceil(N / hop)], int64, of `audio` [B, C, N] at `sample_rate`.
 
@@ -96,6 +97,7 @@ class Codec(nn.Module):
         return self.quantizer.encode(self.encoder(audio.to(self.quantizer.embed)))
 
     @torch.no_grad()
+    @full_precision()
     def decode(self, codes: Tensor) -> Tensor:
         """Return the audio [B, C, T * hop] of `codes` [B, K, T]."""
         return self.decoder(self.quantizer.decode(codes))

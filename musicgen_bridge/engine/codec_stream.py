@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from musicgen_bridge.engine.codec_config import CodecConfig
 from musicgen_bridge.engine.quantizer import ResidualQuantizer
-from musicgen_bridge.engine.seanet import Conv, LstmState, ResidualLstm, input_span
+from musicgen_bridge.engine.seanet import Conv, LstmState, ResidualLstm, full_precision, input_span
 
 
 class CodecStream:
@@ -35,6 +35,7 @@ class CodecStream:
         self._ended = False
 
     @torch.no_grad()
+    @full_precision()
     def push(self, codes: Tensor, last: bool = False) -> Tensor:
         """Take the next `codes` [B, K, k] and return the audio [B, C, n] that has become final; n may be 0.
 

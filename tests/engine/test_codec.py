@@ -243,6 +243,35 @@ def test_a_stream_ends_once_and_keeps_its_batch(small: Codec) -> None:
         stream.push(codes)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("config", [SMALL, STOCK], ids=["small", "stock"])
+def test_cuda_equals_the_cpu_and_streamed_equals_at_once(config: dict) -> None:
+    tensors = reference(config).state_dict()
+    codec, cuda = Codec.load(tensors, config, CPU), Codec.load(tensors, config, torch.device("cuda"))
+    codes = random_codes(codec, 60)
+    whole = cuda.decode(codes)
+    torch.testing.assert_close(whole.cpu(), codec.decode(codes), atol=1e-5, rtol=0)
+    stream = cuda.stream(2)
+    audio = [stream.push(piece, last=at == 11) for at, piece in enumerate(codes.split(5, dim=-1))]
+    torch.testing.assert_close(torch.cat(audio, -1), whole, atol=1e-6, rtol=0)
+    recording = random_audio(codec, 32_000)
+    assert torch.equal(cuda.encode(recording).cpu(), codec.encode(recording))
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_precision_of_others_is_left_as_it_was(small: Codec, allowed: bool) -> None:
+    before = torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = allowed
+        small.decode(random_codes(small, 2))
+        with pytest.raises(InternalError):
+            small.decode(random_codes(small, 2) - small.codebook_size)
+        assert torch.backends.cudnn.allow_tf32 is allowed
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

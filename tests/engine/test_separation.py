@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -98,6 +99,15 @@ def test_pickles_and_broken_files_are_refused(tmp_path: Path) -> None:
         lead(np.zeros((2, 1_000), np.float32), RATE, tmp_path)
     (tmp_path / "955717e8.safetensors").write_bytes(b"not weights")
     with pytest.raises(ModelError, match="download it again"):
+        lead(np.zeros((2, 1_000), np.float32), RATE, tmp_path)
+
+
+def test_a_missing_demucs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": "{}"}
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors", metadata=metadata)
+    for module in ("demucs", "demucs.hf"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModelError, match="pip install"):
         lead(np.zeros((2, 1_000), np.float32), RATE, tmp_path)
 
 
