@@ -31,6 +31,9 @@ from musicgen_bridge.errors import ArgumentError, AudioError, ModelError, OutOfM
 
 Floats = NDArray[np.float32]
 
+_PIECE = 500
+"""Frames that the codec decodes at once: a long batch would take gigabytes."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Melody:
@@ -112,6 +115,7 @@ class Engine:
         with weights.Checkpoint.open(folder, where, kind) as checkpoint:
             text = TextEncoder(tokenizer, weights.text(checkpoint.full, config.text), config.text)
             codec = Codec.load(checkpoint.codec(), config.codec, where)
+            _check_fit(codec, config)
             window = int(config.window * codec.frame_rate) + config.decoder.codebooks
             positions = config.chroma_length + MAX_TOKENS + window
             model = Transformer(weights.decoder(checkpoint, config), config.decoder, positions)
@@ -237,7 +241,9 @@ class Engine:
         rows, books, frames = codes.shape
         # A stereo model's books alternate left and right; its codec is mono.
         apart = codes.view(rows, books // self.channels, self.channels, frames).transpose(1, 2).flatten(0, 1)
-        audio = self._codec.decode(apart).view(rows, self.channels, -1).float().cpu().numpy()
+        stream, pieces = self._codec.stream(len(apart)), apart.split(_PIECE, dim=2)
+        waves = [stream.push(piece, last=piece is pieces[-1]) for piece in pieces]
+        audio = torch.cat(waves, dim=2).view(rows, self.channels, -1).cpu().numpy()
         cut = before * self._codec.hop
         return Take(audio[:, :, cut : cut + samples], audio[:, :, :cut], codes.cpu().numpy())
 
@@ -253,6 +259,15 @@ class _Progress:
     def __call__(self) -> None:
         self._done += 1
         self._tick(self._done, self._total)
+
+
+def _check_fit(codec: Codec, config: ModelConfig) -> None:
+    books = codec.codebooks * config.decoder.channels
+    if (books, codec.codebook_size) != (config.decoder.codebooks, config.decoder.vocab):
+        raise ModelError(
+            f"The codec has {books} codebooks of {codec.codebook_size} and the decoder {config.decoder.codebooks} of "
+            f"{config.decoder.vocab}: they don't belong together; copy or download the model again."
+        )
 
 
 def _device(name: str) -> torch.device:

@@ -110,6 +110,8 @@ def test_a_continuation_gives_the_codes_of_transformers(each: Twin) -> None:
     audio = np.random.default_rng(1).normal(0, 0.1, (engine.channels, 9 * 640)).astype(np.float32)
     take = engine.generate([Row(PROMPT, 3)], FRAMES / 50, sampling=sampling, continue_from=audio)
     known = torch.from_numpy(take.codes[0][:, :9])
+    channels = [each.model.audio_encoder.encode(torch.from_numpy(side)[None, None]) for side in audio]
+    assert torch.equal(known, torch.stack([side.audio_codes[0, 0] for side in channels], dim=1).flatten(0, 1))
     theirs = each.codes(PROMPT, FRAMES, 3, decoder_input_ids=known, **keywords(sampling))
     assert np.array_equal(theirs[:, :9], known)
     assert np.array_equal(take.codes[0], theirs)

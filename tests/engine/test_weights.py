@@ -54,6 +54,7 @@ CONFIGS = {
     "feed_forward_proj": lambda values: values["text_encoder"].update(feed_forward_proj="gated-gelu"),
     "more tokens than": lambda values: values["text_encoder"].update(vocab_size=300),
     r"says \[128, 32\]": lambda values: values["decoder"].update(ffn_dim=128),
+    "don't belong together": lambda values: values["audio_encoder"].update(target_bandwidths=[0.6]),
     "normalize": lambda values: values["audio_encoder"].update(normalize=True),
 }
 
