@@ -102,6 +102,7 @@ COMMANDS: Mapping[str, Command] = {
                 Key("token", "s", "may be left out; a wrong one is refused", longest=200),
             ),
             codes=("E_AUTH",),
+            at_once=True,
         ),
         Command("/musicgen/ping", "ask whether the daemon is there", (PONG,), at_once=True),
         Command("/musicgen/status", "ask how the daemon is", (STATUS_REPLY,), at_once=True),

@@ -48,8 +48,8 @@ class Rig:
         self.inputs: Callable[[], list[str]] = lambda: ["Mic 1", "Mic 2"]
         self.state: Callable[[], dict[str, str | int | float]] = lambda: {"state": "ready", "model": "starter"}
         self.jobs = Jobs(Journal(folder / "journal.sqlite3"), limit=limit)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
         self.on_loop(self._open, port)
 
@@ -79,7 +79,7 @@ class Rig:
             result = call(*arguments)
             return await result if asyncio.iscoroutine(result) else result
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(PATIENCE_S)
 
     @property
     def port(self) -> int:
@@ -107,9 +107,9 @@ class Rig:
         if self._thread.is_alive():
             self.on_loop(self.desk.close)
             self.on_loop(self.server.close)
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
-            self._loop.close()
+            self.loop.close()
             self.jobs.journal.close()
 
 
