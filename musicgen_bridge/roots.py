@@ -49,8 +49,7 @@ class Roots(tuple[Path, ...]):
 
     def _resolve(self, path: str) -> tuple[Path, int]:
         plain = check_text(path)
-        # Another drive, share or device is refused by its name: merely asking a foreign share for a file logs in there.
-        if plain.drive.casefold() not in {root.drive.casefold() for root in self}:
+        if not on_drive_of(plain, self):
             raise self._outside(path)
         try:
             real = Path(plain).resolve(strict=True)
@@ -93,6 +92,15 @@ def check_text(path: str, kind: type[PurePath] = PurePath) -> PurePath:
     if any(kind(name).is_reserved() or (plain.drive and ":" in name) for name in names):
         raise PathError(f"{shown(path)} is a name that Windows keeps for itself; use another")
     return plain
+
+
+def on_drive_of(path: PurePath, roots: Iterable[PurePath]) -> bool:
+    """Return whether a path is on the drive or share of one of the roots; on POSIX it always is.
+
+    On Windows another drive, share or device (`\\\\?\\`, `\\\\.\\`) is told by its name alone: merely to ask a foreign
+    share for a file would log in there.
+    """
+    return path.drive.casefold() in {root.drive.casefold() for root in roots}
 
 
 def shown(path: str | os.PathLike[str], limit: int = 120) -> str:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_bridge.errors import PathError
-from musicgen_bridge.roots import Roots, check_text, shown
+from musicgen_bridge.roots import Roots, check_text, on_drive_of, shown
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file kinds")
 
@@ -191,6 +191,23 @@ def test_a_folder_that_may_not_be_searched(locked_folder: Path):
 def test_windows_names_and_drives(path: str):
     with pytest.raises(PathError):
         check_text(path, PureWindowsPath)
+
+
+@pytest.mark.parametrize(
+    ("path", "same"),
+    [
+        (r"c:\music\take.wav", True),
+        (r"D:\take.wav", False),
+        (r"\\studio\takes\song\take.wav", True),
+        (r"\\STUDIO\Takes\take.wav", True),
+        (r"\\elsewhere\takes\take.wav", False),
+        (r"\\?\C:\music\take.wav", False),
+        (r"\\.\C:\music\take.wav", False),
+    ],
+)
+def test_another_drive_or_share_of_windows_is_told_by_its_name(path: str, same: bool):
+    roots = [PureWindowsPath(r"C:\Music"), PureWindowsPath(r"\\studio\takes\song")]
+    assert on_drive_of(PureWindowsPath(path), roots) == same
 
 
 def test_what_only_windows_reserves_is_fine_elsewhere():

@@ -78,7 +78,7 @@ def read_take(path: Path) -> Take:
         PathError: it is no plain file or may not be read.
     """
     with open_plain(path) as file:
-        data = file.read(MAX_BYTES + 1)
+        data = file.read(MAX_BYTES)  # what is cut off here can't be parsed
     try:
         return _take(data)
     except BridgeError as error:
@@ -87,7 +87,7 @@ def read_take(path: Path) -> Take:
 
 def _take(data: bytes) -> Take:
     try:
-        values = json.loads(data) if len(data) <= MAX_BYTES else None
+        values = json.loads(data)
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict) or "format" not in values or "request" not in values:

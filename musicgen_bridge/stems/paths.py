@@ -21,7 +21,7 @@ def slug(text: str, longest: int = 40) -> str:
     At most `longest` characters and twice as many UTF-8 bytes, cut between words where there is one to cut between;
     "" where nothing is left.
     """
-    letters = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).lower())
+    letters = unicodedata.normalize("NFKC", text).lower()
     kept = "".join(letter if unicodedata.category(letter)[0] in "LMN" else " " for letter in letters)
     words = "-".join(kept.split())
     cut = words[:longest].encode()[: 2 * longest].decode(errors="ignore")
