@@ -14,7 +14,7 @@ import click
 
 from musicgen_bridge import __version__
 from musicgen_bridge.errors import ArgumentError, BridgeError
-from musicgen_bridge.flags import json_flag, render_flags, setting_flags, typed
+from musicgen_bridge.flags import SETTINGS, json_flag, render_flags, setting_flags, typed
 from musicgen_bridge.keys import Value
 from musicgen_bridge.settings import Settings, model_folder
 
@@ -80,7 +80,7 @@ def cli() -> None:
 
 
 @cli.command()
-@setting_flags("model", "device", "dtype", "host", "port", "project", "roots", "queue", "presets", "state")
+@setting_flags(*SETTINGS)
 def start(settings: Settings) -> int:
     """Run the daemon in the foreground; one line says when it is ready."""
     from musicgen_bridge.daemon import run
@@ -128,7 +128,7 @@ def status(settings: Settings, as_json: bool) -> None:
     "--again", type=click.Path(path_type=Path), metavar="FILE", help="the .json beside a stem: that take again"
 )
 @json_flag
-@setting_flags("host", "port", "device", "dtype", "roots", "presets")
+@setting_flags("host", "port", "device", "dtype", "roots", "demucs", "presets")
 def render(settings: Settings, preset: str | None, again: Path | None, as_json: bool, **keys: Value | None) -> None:
     """Render PROMPT to stems and print their paths.
 
@@ -239,7 +239,13 @@ def doctor(settings: Settings, as_json: bool) -> int:
 
 
 @cli.command()
-@click.option("--project", type=click.Path(path_type=Path), default=Path("demo-project"), show_default=True)
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path),
+    default="demo-project",
+    metavar="FOLDER",
+    help="where it leaves its stems; created if need be, demo-project when left out",
+)
 def demo(project: Path) -> int:
     """Play the part of a DAW in a demo project.
 

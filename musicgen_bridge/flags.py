@@ -15,6 +15,8 @@ from musicgen_bridge.settings import documentation, load
 
 Command = Callable[..., Any]
 
+SETTINGS = tuple(name for name, variable, _ in documentation() if variable)
+"""The settings that a flag can hold: all but tables."""
 _METAVARS = {"s": "TEXT", "i": "WHOLE", "f": "NUMBER"}
 
 
@@ -25,7 +27,8 @@ def setting_flags(*names: str) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def with_settings(config: Path | None, **given: Any) -> Any:
-            return command(load({name: given.pop(name) or None for name in names}, file=config), **given)
+            flags = {name: given.pop(name) for name in names}
+            return command(load({name: one for name, one in flags.items() if one != ()}, file=config), **given)
 
         for name in reversed(names):
             variable, text = texts[name]
