@@ -72,7 +72,7 @@ def _table(headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def filled(page: str) -> str:
     """Return a page with its generated parts as they are now."""
     return re.sub(
-        r"<!-- (\w+) -->\n.*?<!-- end -->",
+        rf"<!-- ({'|'.join(PARTS)}) -->\n.*?<!-- end -->",
         lambda found: f"<!-- {found[1]} -->\n{PARTS[found[1]]()}\n<!-- end -->",
         page,
         flags=re.DOTALL,

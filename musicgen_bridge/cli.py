@@ -214,7 +214,7 @@ def models(settings: Settings, as_json: bool) -> None:
 
 @cli.command()
 @json_flag
-@setting_flags("model", "device", "host", "port", "project", "roots", "presets", "state")
+@setting_flags("model", "device", "host", "port", "project", "roots", "demucs", "presets", "state")
 def doctor(settings: Settings, as_json: bool) -> int:
     """Look at this machine and tell what to do.
 

@@ -136,6 +136,8 @@ def folders(settings: Settings) -> Iterator[Finding]:
     yield _folder("presets", settings.presets, needed=False, written=False)
     for root in settings.roots:
         yield _folder("root", root, needed=True, written=False)
+    if settings.demucs is not None:
+        yield _folder("demucs", settings.demucs, needed=True, written=False)
     if settings.project is not None:
         yield _folder("project", settings.project, needed=True, written=True)
 

@@ -35,7 +35,7 @@ ROOMS = {
     "journal": Room("errors"),
     "jobs": Room("errors request journal"),
     "ports": Room(lazily="mido sounddevice"),
-    "engine": Room(TYPES, "torch transformers tokenizers safetensors numpy scipy soxr"),
+    "engine": Room(TYPES, "torch transformers tokenizers safetensors numpy scipy soxr", lazily="demucs"),
     "match": Room("request", "numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
     "stems": Room("errors request keys roots __init__", "numpy soundfile riffy"),
     "worker": Room("errors request roots settings engine match stems", "numpy soxr"),
