@@ -31,7 +31,6 @@ from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value, check_va
 
 PROTO = 1
 """The version of the protocol."""
-PORT = 32050
 LEASE_S = 30
 """The longest lease, and the one that hello gives; whatever the client sends afterwards renews it."""
 MAX_ID_BYTES = 64

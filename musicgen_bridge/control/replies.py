@@ -56,8 +56,8 @@ class Reply:
     pairs: tuple[Field, ...] = ()
 
 
-ID = Field("id", "id", "the request's id, as it came")
-JOB = Field("job", "i", "the daemon's number for the job")
+ID = Field("id", "id")
+JOB = Field("job", "i")
 
 
 def _typed(keys: Mapping[str, Key], *whole: str) -> tuple[Field, ...]:
@@ -84,7 +84,8 @@ STATUS_REPLY = Reply(
     "how the daemon is; other keys may come",
     (ID,),
     (
-        Field("state", "s", "starting, ready, degraded, draining, …"),
+        Field("state", "s", "loading, ready, busy, degraded, draining, stopped"),
+        Field("version", "s", "version of the daemon"),
         Field("model", "s", "alias of the loaded model"),
         Field("device", "s", "where it runs"),
         Field("queued", "i", "jobs that wait"),
@@ -100,9 +101,7 @@ SESSION_REPLY = Reply("/musicgen/session.reply", "the session as it now stands",
 SET_REPLY = Reply(
     "/musicgen/set.reply", "the defaults as they now stand; only keys that have one", (ID,), _typed(RENDER_KEYS)
 )
-QUEUED = Reply(
-    "/musicgen/queued", "accepted and written down", (ID, JOB, Field("position", "i", "jobs before it; 0 is in hand"))
-)
+QUEUED = Reply("/musicgen/queued", "accepted and written down", (ID, JOB, Field("position", "i", "jobs before it")))
 PROGRESS = Reply(
     "/musicgen/progress",
     "at most ten a second; may be lost",
@@ -132,13 +131,12 @@ CANCEL_DONE = Reply("/musicgen/done", "the job has ended, or ends as soon as its
 PLAIN_DONE = Reply("/musicgen/done", "it is done", (ID,))
 FAIL = Reply(
     "/musicgen/fail",
-    "why a request or a job came to nothing, and what to do about it; with E_BUSY and E_LOADING a last argument"
-    " `retry_ms` i says when to try again",
+    "why a request or a job came to nothing; `retry_ms` i, with E_BUSY and E_LOADING, says when to try again",
     (
         ID,
         Field("command", "s", "the request's address; /musicgen/render when a job failed"),
         Field("code", "s"),
-        Field("text", "s", "one sentence"),
+        Field("text", "s", "one sentence that says what to do about it"),
     ),
 )
 LIST_REPLY = Reply(
