@@ -93,16 +93,15 @@ def start(settings: Settings) -> int:
 @setting_flags("host", "port", "state")
 def stop(settings: Settings, now: bool) -> None:
     """End the daemon once its jobs are done, and wait until it is gone."""
+    from socket import SOCK_DGRAM
+
     from musicgen_bridge.daemon import read_token
+    from musicgen_bridge.doctor import taken
 
     with connect(settings) as bridge:
         bridge.request("/musicgen/quit" if now else "/musicgen/drain", {"token": read_token(settings.home)})
-    while True:
-        try:
-            connect(settings).close()
-        except ConnectionError:
-            return
-        time.sleep(0.2)
+    while taken(settings, SOCK_DGRAM):
+        time.sleep(0.1)
 
 
 @cli.command()

@@ -113,7 +113,7 @@ def port(settings: Settings) -> Iterator[Finding]:
             return
     except ConnectionError:
         pass
-    taken = [name for name, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)) if _taken(settings, kind)]
+    taken = [name for name, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)) if taken(settings, kind)]
     if taken:
         text = f"{where} is taken on {' and '.join(taken)} by {port_owner(settings.port) or 'another program'}"
         yield Finding("port", "problem", text, "end that program, or choose another --port")
@@ -121,7 +121,8 @@ def port(settings: Settings) -> Iterator[Finding]:
         yield Finding("port", "ok", f"{where} is free, UDP and TCP")
 
 
-def _taken(settings: Settings, kind: socket.SocketKind) -> bool:
+def taken(settings: Settings, kind: socket.SocketKind) -> bool:
+    """Return whether somebody has the port, for UDP (SOCK_DGRAM) or TCP (SOCK_STREAM)."""
     with socket.socket(socket.AF_INET, kind) as probe:
         try:
             probe.bind((settings.host, settings.port))
