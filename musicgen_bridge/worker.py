@@ -144,7 +144,7 @@ class Worker:
                 total=len(matched),
                 variation=index % request.variations,
                 seed=request.seed + index,
-                bpm=request.bpm if request.match else one.report.bpm,
+                bpm=request.bpm if request.match else one.report.bpm or request.bpm,
                 key=request.key or one.report.key,
                 fingerprint=self._fingerprint.result(),
                 device=str(self._engine.device),
