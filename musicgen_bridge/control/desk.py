@@ -1,4 +1,4 @@
-"""The desk: every request is handled here, and any failure of any of them becomes a /musicgen/fail."""
+"""The desk: what each request of the table does and answers, and who hears of a job's events."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from musicgen_bridge.control import replies
 from musicgen_bridge.control.clients import Clients, at_port, return_address, split_return
 from musicgen_bridge.control.commands import COMMANDS, LEASE_S, PROTO, read_id
 from musicgen_bridge.control.intake import Call, Intake
+from musicgen_bridge.control.listings import Item, job_items, listing, past_events, preset_items
 from musicgen_bridge.control.osc import Packet, Server
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, messages
 from musicgen_bridge.control.renders import check_texts, complete, digest, over, project_folder, settled
 from musicgen_bridge.control.replies import MAX_EVENTS, NO_ID, Id, Reply
-from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, InternalError, ProtocolError
+from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, ProtocolError
 from musicgen_bridge.jobs import Event, Job, Jobs, Queued
 from musicgen_bridge.keys import Value, update_session
 from musicgen_bridge.presets import Presets
@@ -70,7 +71,7 @@ class Desk:
         self._ports = {"midi": midi, "inputs": inputs}
         self._clients = Clients()
         self._farewell: set[str] = set()
-        self._told: dict[int, float] = {}  # job number -> when its last progress went out
+        self._told: dict[int, float] = {}  # job number -> when its progress last went out, if lately
         self._intake = Intake(self._handle, self._fail)
         self._tasks: list[asyncio.Task[None]] = []
         self._handlers: dict[str, Callable[[Call], Awaitable[None] | None]] = {
@@ -82,7 +83,7 @@ class Desk:
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._intake.serve()), loop.create_task(self._beat())]
         self._server.on_packet, self._server.on_closed = self._take, self._clients.gone
-        self._jobs.on_event = self._event
+        self._jobs.on_event = self._tell
 
     async def close(self) -> None:
         """Say goodbye to every client with a lease, and end."""
@@ -133,9 +134,9 @@ class Desk:
     def _reply(self, call: Call, reply: Reply, *values: object, pairs: Mapping[str, object] | None = None) -> None:
         self._server.send(self._where(call), replies.build(reply, call.request.id, *values, pairs=pairs))
 
-    async def _send_all(self, where: str, outgoing: Sequence[Message]) -> None:
+    async def _send_all(self, call: Call, outgoing: Sequence[Message]) -> None:
         for number, message in enumerate(outgoing, start=1):
-            self._server.send(where, message)
+            self._server.send(self._where(call), message)
             if number % BURST == 0:
                 await asyncio.sleep(0.005)
 
@@ -150,8 +151,8 @@ class Desk:
         if port == self._server.port:
             raise ArgumentError("reply_port is the daemon's own port; choose another and listen there")
         name = str(call.values.get("client", ""))
-        if name.startswith(("udp:", "tcp:", "midi")):
-            raise ArgumentError("client can't begin with udp:, tcp: or midi; choose another name")
+        if name.startswith(("udp:", "tcp:")) or name == "midi":
+            raise ArgumentError("client can't be midi nor begin with udp: or tcp:; choose another name")
         self._clients.hello(call.sender, name, self._where(call), _now())
         pairs = {"proto": PROTO, "version": __version__, "instance": self._instance}
         self._reply(call, replies.HELLO_REPLY, pairs=pairs | {"lease_s": LEASE_S, "max_bytes": MAX_PACKET})
@@ -204,7 +205,7 @@ class Desk:
         reply_to = return_address(self._where(call), request_id)
         job = self._jobs.submit(owner, request_id.value, digest(call.request), make, reply_to)
         if not asked:
-            await self._send_all(self._where(call), self._present(job, request_id))
+            await self._send_all(call, self._present(job, request_id))
 
     def _present(self, job: Job, request_id: Id) -> list[Message]:
         """Return the latest that is to be said of a job."""
@@ -222,49 +223,24 @@ class Desk:
             raise ArgumentError(f"no job of this client has the id {target!r}; send the request again")
         _, request_id = split_return(job.reply_to, job.rid)
         job.reply_to = return_address(self._where(call), request_id)
-        await self._send_all(self._where(call), self._present(job, request_id))
+        await self._send_all(call, self._present(job, request_id))
 
     async def _list(self, call: Call) -> None:
-        items = await self._items(str(call.values["what"]))
-        build, request_id = replies.build, call.request.id
-        outgoing = [
-            build(replies.LIST_REPLY, request_id, index, len(items), pairs=item) for index, item in enumerate(items)
-        ]
-        await self._send_all(self._where(call), outgoing or [build(replies.LIST_REPLY, request_id, 0, 0)])
-
-    async def _items(self, what: str) -> list[dict[str, object]]:
-        match what:
+        items: Sequence[Item]
+        match what := str(call.values["what"]):
             case "presets":
-                names = ("name", "slot", "summary", "role", "genre")
-                return [{name: getattr(preset, name) for name in names} for preset in self._presets.all()]
+                items = preset_items(self._presets)
             case "models":
-                return [{"name": alias, "summary": line} for alias, line in self._models.items()]
+                items = [{"name": alias, "summary": line} for alias, line in self._models.items()]
             case "jobs":
-                return [self._row(job) for job in self._jobs.listed()]
-        return [{"name": name} for name in await asyncio.to_thread(self._ports[what])]
-
-    def _row(self, job: Job) -> dict[str, object]:
-        return {
-            "job": job.number,
-            "target": split_return(job.reply_to, job.rid)[1],
-            "client": job.owner,
-            "state": job.state,
-            "position": self._jobs.position(job),
-            "fraction": job.progress.fraction if job.progress else float(job.state == "done"),
-            "prompt": job.request.prompt,
-        }
+                items = job_items(self._jobs)
+            case _:
+                items = [{"name": name} for name in await asyncio.to_thread(self._ports[what])]
+        await self._send_all(call, listing(call.request.id, items))
 
     async def _events(self, call: Call) -> None:
         since = int(call.values.get("since", 0))
-        events = self._jobs.events_since(since)[:MAX_EVENTS]
-        outgoing = []
-        for index, (number, job, event) in enumerate(events):
-            message = replies.job_event(split_return(job.reply_to, job.rid)[1], job, event)
-            kind = message.address.rpartition("/")[2]
-            fields = (call.request.id, index, len(events), number, kind)
-            outgoing.append(replies.build(replies.EVENTS_REPLY, *fields, then=message.arguments))
-        none = replies.build(replies.EVENTS_REPLY, call.request.id, 0, 0, since, "")
-        await self._send_all(self._where(call), outgoing or [none])
+        await self._send_all(call, past_events(call.request.id, since, self._jobs.events_since(since)[:MAX_EVENTS]))
 
     def _subscribe(self, call: Call) -> None:
         lease_s = int(call.values.get("lease_s", LEASE_S))
@@ -287,23 +263,25 @@ class Desk:
 
     # What happens without being asked
 
-    def _event(self, number: int, job: Job, event: Event) -> None:
+    def _tell(self, number: int, job: Job, event: Event) -> None:
         """Tell a job's event to who asked for it and to every subscriber."""
-        where, request_id = split_return(job.reply_to, job.rid)
-        now = _now()
-        if isinstance(event, Progress) and now - self._told.get(job.number, -PROGRESS_S) < PROGRESS_S:
+        if isinstance(event, Progress) and not self._progress_is_due(job):
             return
-        if isinstance(event, Progress):
-            self._told[job.number] = now
-        elif not isinstance(event, Queued):
-            self._told.pop(job.number, None)
+        where, request_id = split_return(job.reply_to, job.rid)
         try:
             message = replies.job_event(request_id, job, event)
+            for target in dict.fromkeys((where, *self._clients.subscribed(_now()))):
+                self._server.send(target, message)
         except Exception:
-            log.exception("job %d can't be told", job.number)
-            message = replies.failure(request_id, "/musicgen/render", InternalError("see the daemon's log"))
-        for target in dict.fromkeys((where, *self._clients.subscribed(now))):
-            self._server.send(target, message)
+            log.exception("event %d of job %d can't be told: %s", number, job.number, event)
+
+    def _progress_is_due(self, job: Job) -> bool:
+        now = _now()
+        self._told = {other: at for other, at in self._told.items() if now - at < PROGRESS_S}
+        due = job.number not in self._told
+        if due:
+            self._told[job.number] = now
+        return due
 
     async def _beat(self) -> None:
         for seq in count():

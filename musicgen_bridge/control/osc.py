@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import logging
 import socket
@@ -88,7 +89,8 @@ class Server:
         receiver = socket.socket(family, socket.SOCK_DGRAM)
         try:
             receiver.setblocking(False)
-            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            with contextlib.suppress(OSError):  # some systems refuse what is more than they give
+                receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             receiver.bind((host, self.port))
             await loop.create_datagram_endpoint(lambda: self._datagrams, sock=receiver)
         except BaseException:

@@ -1,5 +1,6 @@
 """What each request does and answers, over real sockets, UDP and TCP alike."""
 
+import sys
 import threading
 import time
 
@@ -65,8 +66,9 @@ def test_tcp_answers_on_its_connection_only(tcp):
     assert tcp.fails("/musicgen/hello", "h", "reply_port", 9001).startswith("E_ARGS reply_port is for UDP")
 
 
-def test_a_client_cannot_take_an_address_for_its_name(client):
-    assert client.fails("/musicgen/hello", "h", "client", "udp:127.0.0.1:9").startswith("E_ARGS client")
+@pytest.mark.parametrize("name", ["udp:127.0.0.1:9", "tcp:127.0.0.1:9", "midi"])
+def test_a_client_cannot_take_the_name_of_another_kind(client, name):
+    assert client.fails("/musicgen/hello", "h", "client", name).startswith("E_ARGS client")
 
 
 @pytest.mark.parametrize("request_id", ["a", "", "é" * 32, 0, -7, 2**31 - 1, 7.0, -16_777_216.0])
@@ -222,6 +224,8 @@ def test_a_long_name_is_cut_only_on_the_wire(rig, client):
 
 def deep(folder, size):
     """Make a folder below `folder` whose path is `size` bytes long."""
+    if sys.platform == "win32":
+        pytest.skip("Windows' paths are shorter")
     while len(str(folder)) < size - 101:
         folder = folder / ("d" * 100)
     folder = folder / ("d" * (size - len(str(folder)) - 1))

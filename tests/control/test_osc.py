@@ -264,6 +264,21 @@ def test_only_this_machine_is_listened_to_unless_told(rig):
     assert rig.server._datagrams._transport.get_extra_info("sockname") == ("127.0.0.1", rig.port)
 
 
+def test_ipv6_works_the_same(make_rig):
+    try:
+        rig = make_rig(host="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    data = message("/musicgen/ping", 1).dgram
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp, socket.create_connection(("::1", rig.port)) as tcp:
+        udp.settimeout(20)
+        udp.sendto(data, ("::1", rig.port))
+        assert udp.recv(1400).startswith(b"/musicgen/pong")
+        tcp.settimeout(20)
+        tcp.sendall(len(data).to_bytes(4, "big") + data)
+        assert tcp.recv(1400)[4:].startswith(b"/musicgen/pong")
+
+
 def test_the_receive_buffer_is_what_the_system_gave(rig):
     sock = rig.server._datagrams._transport.get_extra_info("socket")
     assert rig.server.receive_buffer == sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

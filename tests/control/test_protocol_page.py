@@ -38,7 +38,7 @@ def example(rig, language, number=0):
     """Return an example of the page, made to fit this machine: its port and a folder that is there."""
     code = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)[number]
     assert "32050" in code or "/home/me/song" in code
-    return code.replace("32050", str(rig.port)).replace("/home/me/song", str(rig.song))
+    return code.replace("32050", str(rig.port)).replace("/home/me/song", rig.song.as_posix())
 
 
 def play_worker(rig):

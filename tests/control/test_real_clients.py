@@ -72,7 +72,7 @@ def test_oscsendfile_plays_a_session(rig, tool, oscdump, tmp_path):
     script = tmp_path / "session.osc"
     script.write_text(
         f"""/musicgen/hello ssssi "a" "client" "shell" "reply_port" {oscdump.port}
-/musicgen/session isfssss 2 "bpm" 126.5 "signature" "7/8" "project" "{rig.song}"
+/musicgen/session isfssss 2 "bpm" 126.5 "signature" "7/8" "project" "{rig.song.as_posix()}"
 /musicgen/ping f 3.0
 /musicgen/render ssssi "r" "prompt" "dub-techno" "bars" 4
 """
@@ -141,7 +141,7 @@ PATCH = r"""#N canvas 0 0 600 400 10;
 
 def test_pure_data_says_hello_tells_the_session_and_renders(rig, tool, free_port, tmp_path):
     patch = tmp_path / "client.pd"
-    patch.write_text(PATCH.format(port=rig.port, ear=free_port, song=rig.song))
+    patch.write_text(PATCH.format(port=rig.port, ear=free_port, song=rig.song.as_posix()))
     command = (tool("pd", PURE_DATA), "-nogui", "-noaudio", "-nomidi", "-stderr", "-open", str(patch))
     with running(*command, stream="stderr") as pd:
         assert "hello.reply 1 proto 1 version" in pd.says("REPLY", "hello.reply")
