@@ -252,7 +252,7 @@ def tcp(connect):
 
 @pytest.fixture
 def tool():
-    """Return the path of a program that apt brings; without it the test fails in Linux's CI and is skipped elsewhere."""
+    """Return the path of a program that apt brings; without it the test fails in CI on Linux, else it is skipped."""
 
     def find(name: str, package: str) -> str:
         path = shutil.which(name)
