@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import socket
@@ -66,7 +67,7 @@ class Shot:
 
 def run(project: Path) -> int:
     """Play the demonstration in a project folder, which is created, and return 0 if every stem has its exact length."""
-    project = project.absolute()
+    project = project.resolve()
     project.mkdir(parents=True, exist_ok=True)
     tune = _recording(project / "recorded tune.wav", TUNE)
     riff = _recording(project / "recorded riff.wav", RIFF)
@@ -78,7 +79,9 @@ def run(project: Path) -> int:
     with _daemon(project.parent) as bridge:
         results = [_play(bridge, shot, project) for shot in shots]
     say("")
-    table(("render", "frames", "expected", "seconds", "file"), [result.row(project.parent) for result in results])
+    table(
+        ("render", "frames", "expected", "LUFS", "seconds", "file"), [result.row(project.parent) for result in results]
+    )
     return 0 if all(result.right for result in results) else 1
 
 
@@ -89,11 +92,12 @@ def say(line: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a shot: the stem's path, its frames as its header gives them, and how long it took."""
+    """What came of a shot: the stem's path, its frames as its header gives them, its loudness, how long it took."""
 
     shot: Shot
     path: Path
     frames: int
+    lufs: float | None
     seconds: float
 
     @property
@@ -104,8 +108,9 @@ class Result:
     def row(self, below: Path) -> tuple[object, ...]:
         """The line of the final table."""
         mark = "" if self.right else "  WRONG"
+        lufs = "silent" if self.lufs is None else f"{self.lufs:.1f}"
         path = self.path.relative_to(below)
-        return self.shot.title, self.frames, f"{self.shot.frames}{mark}", f"{self.seconds:.1f}", path
+        return self.shot.title, self.frames, f"{self.shot.frames}{mark}", lufs, f"{self.seconds:.1f}", path
 
 
 def _play(bridge: Bridge, shot: Shot, project: Path) -> Result:
@@ -127,7 +132,8 @@ def _play(bridge: Bridge, shot: Shot, project: Path) -> Result:
     info = soundfile.info(path)
     if (info.samplerate, info.subtype) != (RATE, "PCM_24"):
         raise InternalError(f"{path} is {info.samplerate} Hz {info.subtype}; please report this")
-    return Result(shot, path, info.frames, seconds)
+    sidecar = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    return Result(shot, path, info.frames, sidecar["report"]["lufs"], seconds)
 
 
 def _exchange(bridge: Bridge, address: str, values: Mapping[str, Value]) -> tuple[object, ...]:
