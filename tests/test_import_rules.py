@@ -36,7 +36,7 @@ ROOMS = {
     "journal": Room(),
     "jobs": Room("journal"),
     "ports": Room(lazily="mido sounddevice"),
-    "engine": Room(packages="torch transformers tokenizers safetensors numpy scipy soxr", lazily="demucs"),
+    "engine": Room(packages="torch tokenizers safetensors numpy scipy soxr", lazily="demucs"),
     "match": Room(packages="numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
     "stems": Room("keys roots __init__", "numpy soundfile riffy"),
     "worker": Room("roots settings engine match stems", "numpy soxr"),
