@@ -113,12 +113,20 @@ def theirs(model: Any, frames: int) -> float:
     return clock.ms_a_step()
 
 
+def our_weights(size: str, model: Any, c: config.ModelConfig) -> weights.DecoderWeights:
+    """Return what the engine would load: the starter as it is stored, else the model's random weights."""
+    if size == "starter":
+        with weights.Checkpoint.open(STARTER, model.device) as checkpoint:
+            return weights.decoder(checkpoint, c, model.dtype)
+    tensors = model.state_dict()
+    return weights.decoder(lambda name, *shape: tensors[name], c, model.dtype)
+
+
 @torch.inference_mode()
-def prepare(model: Any, frames: int) -> Callable[[], float]:
+def prepare(size: str, model: Any, frames: int) -> Callable[[], float]:
     """Return what measures ms a step of our decode, of the same weights, hearing the same text."""
     c = config.parse(model.config.to_dict())
-    tensors = model.state_dict()
-    lean = Transformer(weights.decoder(lambda name, *shape: tensors[name], c), c.decoder, c.chroma_length + frames + 64)
+    lean = Transformer(our_weights(size, model, c), c.decoder, c.chroma_length + frames + 64)
     states = model.text_encoder(input_ids=TOKENS.to(model.device)).last_hidden_state[0]
     chroma = [null_chroma(c.chroma_length, c.chroma)] if c.family == "melody" else None
     heard = condition(lean, [states], chroma, guided=True)
@@ -152,7 +160,7 @@ def main(sizes: tuple[str, ...], device: str, frames: int, repeats: int, threads
     click.echo(f"{'':8}  {'transformers':>12}  {'ours':>8}  {'ratio':>5}  {'steps a second':>14}   (ms a step)")
     for size in sizes:
         model = build(size, where, dtype)
-        measure = prepare(model, frames)
+        measure = prepare(size, model, frames)
         pairs = [(theirs(model, frames), measure()) for _ in range(repeats)]
         slow, fast = (min(times) for times in zip(*pairs, strict=True))
         click.echo(f"{size:8}  {slow:12.2f}  {fast:8.2f}  {slow / fast:5.1f}  {1000 / fast:14.1f}")

@@ -65,7 +65,7 @@ def _cross(model: Transformer, states: list[Tensor]) -> tuple[Tensor, Tensor | N
     padded = pad_sequence(states, batch_first=True)  # [B, S, d]
     shape = (*padded.shape[:2], 2, c.heads, c.head_size)
     crosses = [layer.cross for layer in model.weights.layers if layer.cross is not None]
-    kv = [F.linear(padded, cross.key_value).view(shape).permute(2, 0, 3, 1, 4) for cross in crosses]
+    kv = [cross.key_value(padded).view(shape).permute(2, 0, 3, 1, 4) for cross in crosses]
     hidden = torch.arange(padded.shape[1], device=model.device) >= lengths[:, None]  # [B, S]
     if not bool(hidden.any()):
         return torch.stack(kv), None

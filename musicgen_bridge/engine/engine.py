@@ -112,13 +112,13 @@ class Engine:
         kind = _dtype(dtype, where)
         config = configs.read(folder)
         tokenizer = load_tokenizer(folder, config.text)
-        with weights.Checkpoint.open(folder, where, kind) as checkpoint:
-            text = TextEncoder(tokenizer, weights.text(checkpoint.full, config.text), config.text)
+        with weights.Checkpoint.open(folder, where) as checkpoint:
+            text = TextEncoder(tokenizer, weights.text(checkpoint, config.text), config.text)
             codec = Codec.load(checkpoint.codec(), config.codec, where)
             _check_fit(codec, config)
             window = int(config.window * codec.frame_rate) + config.decoder.codebooks
             positions = config.chroma_length + MAX_TOKENS + window
-            model = Transformer(weights.decoder(checkpoint, config), config.decoder, positions)
+            model = Transformer(weights.decoder(checkpoint, config, kind), config.decoder, positions)
         return cls(folder.name, config, text, model, codec)
 
     @property

@@ -58,16 +58,16 @@ def logits(weights: DecoderWeights, config: ModelConfig, codes: Tensor, heard: T
     x = x + _positions(len(x), c.hidden)
     causal = torch.ones(len(x), len(x), dtype=torch.bool).tril()
     for layer in weights.layers:
-        query, key, value = (_norm(x, layer.attention_norm) @ layer.qkv.T).chunk(3, dim=1)
-        x = x + _attend(query, key, value, causal, c.heads) @ layer.out.T
+        query, key, value = layer.qkv(_norm(x, layer.attention_norm)).chunk(3, dim=1)
+        x = x + layer.out(_attend(query, key, value, causal, c.heads))
         if layer.cross is not None:
-            query = _norm(x, layer.cross.norm) @ layer.cross.query.T
-            key, value = (heard @ layer.cross.key_value.T).chunk(2, dim=1)
+            query = layer.cross.query(_norm(x, layer.cross.norm))
+            key, value = layer.cross.key_value(heard).chunk(2, dim=1)
             everywhere = torch.ones(len(x), len(heard), dtype=torch.bool)
-            x = x + _attend(query, key, value, everywhere, c.heads) @ layer.cross.out.T
-        h = _norm(x, layer.ffn_norm) @ layer.up.T
-        x = x + (h * (1 + torch.erf(h / math.sqrt(2))) / 2) @ layer.down.T
-    return (_norm(x, weights.norm) @ weights.heads.T)[-codes.shape[1] :].view(-1, c.codebooks, c.vocab)
+            x = x + layer.cross.out(_attend(query, key, value, everywhere, c.heads))
+        h = layer.up(_norm(x, layer.ffn_norm))
+        x = x + layer.down(h * (1 + torch.erf(h / math.sqrt(2))) / 2)
+    return weights.heads(_norm(x, weights.norm))[-codes.shape[1] :].view(-1, c.codebooks, c.vocab)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, seen: Tensor, heads: int) -> Tensor:

@@ -67,12 +67,12 @@ def encode(weights: TextWeights, config: TextConfig, ids: Tensor) -> Tensor:
     bias = _position_bias(weights.position_bias, len(ids), config)  # [H, S, S]
     for layer in weights.layers:
         h = F.rms_norm(x, (config.hidden,), layer.attention_norm, config.epsilon)
-        qkv = F.linear(h, layer.qkv).view(len(ids), 3, config.heads, config.head_size)
+        qkv = layer.qkv(h).view(len(ids), 3, config.heads, config.head_size)
         query, key, value = qkv.permute(1, 2, 0, 3)  # [H, S, D]
         mixed = (query @ key.mT + bias).softmax(-1) @ value
-        x = x + F.linear(mixed.transpose(0, 1).flatten(1), layer.out)
+        x = x + layer.out(mixed.transpose(0, 1).flatten(1))
         h = F.rms_norm(x, (config.hidden,), layer.ffn_norm, config.epsilon)
-        x = x + F.linear(F.relu(F.linear(h, layer.up)), layer.down)
+        x = x + layer.down(F.relu(layer.up(h)))
     return F.rms_norm(x, (config.hidden,), weights.norm, config.epsilon)
 
 

@@ -36,8 +36,8 @@ class Transformer:
     def __init__(self, weights: DecoderWeights, config: DecoderConfig, positions: int) -> None:
         self.weights = weights
         self.config = config
-        self.device = weights.heads.device
-        self.dtype = weights.heads.dtype
+        self.device = weights.embedding.device
+        self.dtype = weights.embedding.dtype
         self._positions = sinusoids(positions, config.hidden).to(self.device, self.dtype)
         size = config.vocab + 1
         self._shelf = torch.arange(0, config.codebooks * size, size, device=self.device)[:, None]  # [K, 1]
@@ -61,7 +61,7 @@ class Transformer:
                 keys, values = condition.cross[index]
                 x[: len(keys)] += self._cross_attend(x[: len(keys)], layer.cross, keys, values, condition.cross_mask)
             h = F.layer_norm(x, (x.shape[-1],), *layer.ffn_norm)
-            x = x + F.linear(F.gelu(F.linear(h, layer.up)), layer.down)
+            x = x + layer.down(F.gelu(layer.up(h)))
         return x
 
     def mask(self, position: Tensor, length: int, start: Tensor) -> Tensor:
@@ -78,27 +78,27 @@ class Transformer:
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits [R, K, V], float32, of states `x` [R, d]."""
         h = F.layer_norm(x, (x.shape[-1],), *self.weights.norm)
-        return F.linear(h, self.weights.heads).view(len(x), self.config.codebooks, self.config.vocab).float()
+        return self.weights.heads(h).view(len(x), self.config.codebooks, self.config.vocab).float()
 
     def _attend(
         self, x: Tensor, layer: Layer, kv: Tensor, position: Tensor, length: int, mask: Tensor | None
     ) -> Tensor:
         c = self.config
         h = F.layer_norm(x, (c.hidden,), *layer.attention_norm)
-        qkv = F.linear(h, layer.qkv).view(*x.shape[:2], 3, c.heads, c.head_size).permute(2, 0, 3, 1, 4)
+        qkv = layer.qkv(h).view(*x.shape[:2], 3, c.heads, c.head_size).permute(2, 0, 3, 1, 4)
         kv.index_copy_(3, position, qkv[1:])  # [2, R, H, T, D]
-        keys, values = kv[:, :, :, :length]
+        keys, values = kv.narrow(3, 0, length)
         mixed = F.scaled_dot_product_attention(qkv[0], keys, values, mask)  # [R, H, T, D]
-        return F.linear(mixed.transpose(1, 2).flatten(2), layer.out)
+        return layer.out(mixed.transpose(1, 2).flatten(2))
 
     def _cross_attend(
         self, x: Tensor, cross: CrossAttention, keys: Tensor, values: Tensor, mask: Tensor | None
     ) -> Tensor:
         c = self.config
         h = F.layer_norm(x, (c.hidden,), *cross.norm)
-        query = F.linear(h, cross.query).view(*x.shape[:2], c.heads, c.head_size).transpose(1, 2)
+        query = cross.query(h).view(*x.shape[:2], c.heads, c.head_size).transpose(1, 2)
         mixed = F.scaled_dot_product_attention(query, keys, values, mask)  # [B, H, T, D]
-        return F.linear(mixed.transpose(1, 2).flatten(2), cross.out)
+        return cross.out(mixed.transpose(1, 2).flatten(2))
 
 
 def sinusoids(positions: int, hidden: int) -> Tensor:

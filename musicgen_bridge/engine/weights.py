@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from musicgen_bridge.engine.config import DecoderConfig, ModelConfig, TextConfig
+from musicgen_bridge.engine.linear import Linear, linear
 from musicgen_bridge.errors import ModelError
 
 Read = Callable[..., Tensor]
@@ -35,9 +36,9 @@ class CrossAttention:
     """The attention of one layer to the text."""
 
     norm: Affine
-    query: Tensor  # [d, d]
-    key_value: Tensor  # [2 * d, d]
-    out: Tensor  # [d, d]
+    query: Linear  # d to d
+    key_value: Linear  # d to 2 * d
+    out: Linear  # d to d
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,13 @@ class Layer:
     """One layer of the decoder."""
 
     attention_norm: Affine
-    qkv: Tensor  # [3 * d, d]
-    out: Tensor  # [d, d]
+    qkv: Linear  # d to 3 * d
+    out: Linear  # d to d
     cross: CrossAttention | None
     """None in the melody family."""
     ffn_norm: Affine
-    up: Tensor  # [ffn, d]
-    down: Tensor  # [d, ffn]
+    up: Linear  # d to ffn
+    down: Linear  # ffn to d
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class DecoderWeights:
     embedding: Tensor  # [K * (V + 1), d]
     layers: tuple[Layer, ...]
     norm: Affine
-    heads: Tensor  # [K * V, d]
+    heads: Linear  # d to K * V
     text: Affine | None
     """[d, d_text]; None where both sizes are one."""
     chroma: Affine | None
@@ -73,11 +74,11 @@ class TextLayer:
     """One layer of T5."""
 
     attention_norm: Tensor  # [d]
-    qkv: Tensor  # [3 * heads * head_size, d]
-    out: Tensor  # [d, heads * head_size]
+    qkv: Linear  # d to 3 * heads * head_size
+    out: Linear  # heads * head_size to d
     ffn_norm: Tensor  # [d]
-    up: Tensor  # [ffn, d]
-    down: Tensor  # [d, ffn]
+    up: Linear  # d to ffn
+    down: Linear  # ffn to d
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +94,12 @@ class TextWeights:
 class Checkpoint:
     """The open weight files of a folder; each tensor is read when it is asked for, straight to the device."""
 
-    def __init__(self, files: dict[str, Any], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, files: dict[str, Any]) -> None:
         self._files = files
-        self._device = device
-        self._dtype = dtype
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Iterator[Checkpoint]:
+    def open(cls, folder: Path, device: torch.device) -> Iterator[Checkpoint]:
         """Open a folder's safetensors, one file or shards; raises ModelError where they are missing or damaged."""
         with ExitStack() as stack:
             files: dict[str, Any] = {}
@@ -110,30 +109,22 @@ class Checkpoint:
                 except (OSError, SafetensorError) as error:
                     raise ModelError(f"{path} can't be read ({error}): copy or download it again.") from error
                 files |= dict.fromkeys(file.keys(), file)
-            yield cls(files, device, dtype)
+            yield cls(files)
 
     def __call__(self, name: str, *shape: int) -> Tensor:
-        """Return the tensor `name` in the engine's dtype; raises ModelError where it is missing or of another shape."""
-        return self._get(name, *shape).to(self._dtype)
-
-    def full(self, name: str, *shape: int) -> Tensor:
-        """Return the tensor `name` in float32; raises ModelError as a call does."""
-        return self._get(name, *shape).float()
-
-    def codec(self) -> dict[str, Tensor]:
-        """Return the codec's tensors in float32, their names without the prefix."""
-        prefix = "audio_encoder."
-        return {name.removeprefix(prefix): self.full(name) for name in self._files if name.startswith(prefix)}
-
-    def _get(self, name: str, *shape: int) -> Tensor:
-        if name not in self._files:
-            name = _TIED.get(name, name)
+        """Return the tensor `name` as it is stored; raises ModelError where it is missing or of another shape."""
+        name = name if name in self._files else _TIED.get(name, name)
         if name not in self._files:
             raise ModelError(f"The model's weights lack {name}: copy or download them again.")
         tensor: Tensor = self._files[name].get_tensor(name)
         if shape and tensor.shape != shape:
             raise ModelError(f"{name} is {list(tensor.shape)} where config.json says {list(shape)}: they don't belong.")
         return tensor
+
+    def codec(self) -> dict[str, Tensor]:
+        """Return the codec's tensors, their names without the prefix."""
+        prefix = "audio_encoder."
+        return {name.removeprefix(prefix): self(name) for name in self._files if name.startswith(prefix)}
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -152,73 +143,81 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / Path(name).name for name in names]
 
 
-def decoder(read: Read, config: ModelConfig) -> DecoderWeights:
+class _Cast:
+    """Reads what a checkpoint stores into what a model of one dtype computes with."""
+
+    def __init__(self, read: Read, dtype: torch.dtype) -> None:
+        self._read = read
+        self._dtype = dtype
+
+    def tensor(self, name: str, *shape: int) -> Tensor:
+        return self._read(name, *shape).to(self._dtype)
+
+    def affine(self, name: str, *shape: int) -> Affine:
+        return Affine(self.tensor(f"{name}.weight", *shape), self.tensor(f"{name}.bias", shape[0]))
+
+    def linear(self, root: str, names: Iterable[str], out: int, into: int) -> Linear:
+        """Return the maps `names` of one shape, stacked to one."""
+        return linear(torch.cat([self._read(f"{root}.{name}.weight", out, into) for name in names]), self._dtype)
+
+
+def decoder(read: Read, config: ModelConfig, dtype: torch.dtype) -> DecoderWeights:
     """Return the language model's weights, with query, key and value fused and the heads stacked."""
-    c, root = config.decoder, "decoder.model.decoder"
-    books = range(c.codebooks)
+    cast, c, root = _Cast(read, dtype), config.decoder, "decoder.model.decoder"
+    books = [cast.tensor(f"{root}.embed_tokens.{k}.weight", c.vocab + 1, c.hidden) for k in range(c.codebooks)]
+    heads = map(str, range(c.codebooks))
     d_text = config.text.hidden
     return DecoderWeights(
-        embedding=torch.cat([read(f"{root}.embed_tokens.{k}.weight", c.vocab + 1, c.hidden) for k in books]),
-        layers=tuple(_layer(read, f"{root}.layers.{i}", c, config.family == "text") for i in range(c.layers)),
-        norm=_affine(read, f"{root}.layer_norm", c.hidden),
-        heads=_wide(torch.cat([read(f"decoder.lm_heads.{k}.weight", c.vocab, c.hidden) for k in books])),
-        text=None if d_text == c.hidden else _affine(read, "enc_to_dec_proj", c.hidden, d_text),
-        chroma=_affine(read, "audio_enc_to_dec_proj", c.hidden, config.chroma) if config.chroma else None,
+        embedding=torch.cat(books),
+        layers=tuple(_layer(cast, f"{root}.layers.{i}", c, config.family == "text") for i in range(c.layers)),
+        norm=cast.affine(f"{root}.layer_norm", c.hidden),
+        heads=cast.linear("decoder.lm_heads", heads, c.vocab, c.hidden),
+        text=None if d_text == c.hidden else cast.affine("enc_to_dec_proj", c.hidden, d_text),
+        chroma=cast.affine("audio_enc_to_dec_proj", c.hidden, config.chroma) if config.chroma else None,
     )
 
 
-def _layer(read: Read, root: str, c: DecoderConfig, crosses: bool) -> Layer:
+def _layer(cast: _Cast, root: str, c: DecoderConfig, crosses: bool) -> Layer:
     return Layer(
-        attention_norm=_affine(read, f"{root}.self_attn_layer_norm", c.hidden),
-        qkv=_wide(_fused(read, f"{root}.self_attn", ("q_proj", "k_proj", "v_proj"), c.hidden, c.hidden)),
-        out=read(f"{root}.self_attn.out_proj.weight", c.hidden, c.hidden),
-        cross=_cross(read, root, c.hidden) if crosses else None,
-        ffn_norm=_affine(read, f"{root}.final_layer_norm", c.hidden),
-        up=_wide(read(f"{root}.fc1.weight", c.ffn, c.hidden)),
-        down=read(f"{root}.fc2.weight", c.hidden, c.ffn),
+        attention_norm=cast.affine(f"{root}.self_attn_layer_norm", c.hidden),
+        qkv=cast.linear(f"{root}.self_attn", ("q_proj", "k_proj", "v_proj"), c.hidden, c.hidden),
+        out=cast.linear(f"{root}.self_attn", ["out_proj"], c.hidden, c.hidden),
+        cross=_cross(cast, root, c.hidden) if crosses else None,
+        ffn_norm=cast.affine(f"{root}.final_layer_norm", c.hidden),
+        up=cast.linear(root, ["fc1"], c.ffn, c.hidden),
+        down=cast.linear(root, ["fc2"], c.hidden, c.ffn),
     )
 
 
-def _cross(read: Read, root: str, hidden: int) -> CrossAttention:
+def _cross(cast: _Cast, root: str, hidden: int) -> CrossAttention:
+    attention = f"{root}.encoder_attn"
     return CrossAttention(
-        norm=_affine(read, f"{root}.encoder_attn_layer_norm", hidden),
-        query=read(f"{root}.encoder_attn.q_proj.weight", hidden, hidden),
-        key_value=_fused(read, f"{root}.encoder_attn", ("k_proj", "v_proj"), hidden, hidden),
-        out=read(f"{root}.encoder_attn.out_proj.weight", hidden, hidden),
+        norm=cast.affine(f"{attention}_layer_norm", hidden),
+        query=cast.linear(attention, ["q_proj"], hidden, hidden),
+        key_value=cast.linear(attention, ("k_proj", "v_proj"), hidden, hidden),
+        out=cast.linear(attention, ["out_proj"], hidden, hidden),
     )
 
 
 def text(read: Read, c: TextConfig) -> TextWeights:
-    """Return the T5 encoder's weights, with query, key and value fused."""
-    root, inner = "text_encoder.encoder", c.heads * c.head_size
-
-    def layer(i: int) -> TextLayer:
-        attention, ffn = f"{root}.block.{i}.layer.0", f"{root}.block.{i}.layer.1"
-        return TextLayer(
-            attention_norm=read(f"{attention}.layer_norm.weight", c.hidden),
-            qkv=_fused(read, f"{attention}.SelfAttention", ("q", "k", "v"), inner, c.hidden),
-            out=read(f"{attention}.SelfAttention.o.weight", c.hidden, inner),
-            ffn_norm=read(f"{ffn}.layer_norm.weight", c.hidden),
-            up=read(f"{ffn}.DenseReluDense.wi.weight", c.ffn, c.hidden),
-            down=read(f"{ffn}.DenseReluDense.wo.weight", c.hidden, c.ffn),
-        )
-
+    """Return the T5 encoder's weights, with query, key and value fused; it runs once a prompt, so in float32."""
+    cast, root = _Cast(read, torch.float32), "text_encoder.encoder"
+    bias = f"{root}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     return TextWeights(
-        embedding=read("text_encoder.shared.weight", c.vocab, c.hidden),
-        position_bias=read(f"{root}.block.0.layer.0.SelfAttention.relative_attention_bias.weight", c.buckets, c.heads),
-        layers=tuple(layer(i) for i in range(c.layers)),
-        norm=read(f"{root}.final_layer_norm.weight", c.hidden),
+        embedding=cast.tensor("text_encoder.shared.weight", c.vocab, c.hidden),
+        position_bias=cast.tensor(bias, c.buckets, c.heads),
+        layers=tuple(_text_layer(cast, f"{root}.block.{i}", c) for i in range(c.layers)),
+        norm=cast.tensor(f"{root}.final_layer_norm.weight", c.hidden),
     )
 
 
-def _affine(read: Read, name: str, *shape: int) -> Affine:
-    return Affine(read(f"{name}.weight", *shape), read(f"{name}.bias", shape[0]))
-
-
-def _fused(read: Read, root: str, names: tuple[str, ...], out: int, into: int) -> Tensor:
-    return torch.cat([read(f"{root}.{name}.weight", out, into) for name in names])
-
-
-def _wide(weight: Tensor) -> Tensor:
-    """Return `weight` [out, in], out > in, laid out for a few rows: for them the CPU reads it faster by its columns."""
-    return weight.t().contiguous().t() if weight.device.type == "cpu" else weight
+def _text_layer(cast: _Cast, root: str, c: TextConfig) -> TextLayer:
+    attention, ffn, inner = f"{root}.layer.0", f"{root}.layer.1", c.heads * c.head_size
+    return TextLayer(
+        attention_norm=cast.tensor(f"{attention}.layer_norm.weight", c.hidden),
+        qkv=cast.linear(f"{attention}.SelfAttention", "qkv", inner, c.hidden),
+        out=cast.linear(f"{attention}.SelfAttention", "o", c.hidden, inner),
+        ffn_norm=cast.tensor(f"{ffn}.layer_norm.weight", c.hidden),
+        up=cast.linear(f"{ffn}.DenseReluDense", ["wi"], c.ffn, c.hidden),
+        down=cast.linear(f"{ffn}.DenseReluDense", ["wo"], c.hidden, c.ffn),
+    )
