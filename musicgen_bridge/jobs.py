@@ -139,7 +139,7 @@ class Jobs:
         if known is not None and (known.ended is None or time.time() - known.ended < REMEMBERED_S):
             if known.digest != digest:
                 raise RequestIdError(f"id {rid!r} already stands for another request; choose a new one")
-            known.reply_to = reply_to
+            self.move(known, reply_to)
             return known
         if not self.accepting:
             raise BusyError("the daemon is about to end and takes no more jobs; start it again first", retry_ms=2000)
@@ -168,6 +168,12 @@ class Jobs:
             self.on_cancel(job)
         return job
 
+    def move(self, job: Job, reply_to: str) -> None:
+        """Send the job's answers elsewhere from now on."""
+        if job.reply_to != reply_to:
+            job.reply_to = reply_to
+            self._written(lambda: self.journal.move(job.number, reply_to))
+
     def find(self, owner: str, rid: RequestId) -> Job | None:
         """Return the latest job with this id, open or ended, or None. Ids 1 and "1" are two."""
         for job in reversed(self._open.values()):
@@ -180,12 +186,12 @@ class Jobs:
         """Return the newest jobs, newest first."""
         return [self._open.get(row.number) or _job(row) for row in self.journal.latest(count)]
 
-    def events_since(self, number: int) -> list[tuple[int, Job, Event]]:
-        """Return the kept events after `number`, oldest first."""
+    def events_since(self, number: int, count: int = 256) -> list[tuple[int, Job, Event]]:
+        """Return the first `count` kept events after `number`, oldest first."""
         kinds: dict[str, Callable[..., Event]] = {"queued": Queued, "failed": Failed}
         return [
             (n, _job(row), Done(Stem.from_json(body)) if kind == "done" else kinds[kind](**body))
-            for n, row, kind, body in self.journal.events_since(number)
+            for n, row, kind, body in self.journal.events_since(number, count)
         ]
 
     def position(self, job: Job) -> int:

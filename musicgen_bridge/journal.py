@@ -113,6 +113,11 @@ class Journal:
         with self._transaction() as db:
             db.execute("UPDATE jobs SET state='queued', attempts=? WHERE number=?", (attempts, number))
 
+    def move(self, number: int, reply_to: str) -> None:
+        """Write down where the job's answers go from now on."""
+        with self._transaction() as db:
+            db.execute("UPDATE jobs SET reply_to=? WHERE number=?", (reply_to, number))
+
     def end(self, number: int, state: str, stems: list[dict[str, Any]], error: list[Any] | None) -> None:
         """Write down how the job ended, and forget the oldest ended ones beyond `KEPT_JOBS`."""
         with self._transaction() as db:
@@ -150,13 +155,13 @@ class Journal:
             db.execute("DELETE FROM events WHERE number <= ?", (row.lastrowid - KEPT_EVENTS,))
             return row.lastrowid
 
-    def events_since(self, number: int) -> list[tuple[int, JobRow, str, dict[str, Any]]]:
-        """Return the events after `number`, oldest first, each with its job."""
+    def events_since(self, number: int, count: int) -> list[tuple[int, JobRow, str, dict[str, Any]]]:
+        """Return the first `count` events after `number`, oldest first, each with its job."""
         with self._disk():
             rows = self._db.execute(
                 "SELECT events.number, events.kind, events.body, jobs.* FROM events JOIN jobs ON jobs.number=events.job"
-                " WHERE events.number > ? ORDER BY events.number",
-                (number,),
+                " WHERE events.number > ? ORDER BY events.number LIMIT ?",
+                (number, count),
             ).fetchall()
         return [(row[0], _job_row(row[3:]), row[1], json.loads(row[2])) for row in rows]
 

@@ -61,6 +61,15 @@ def test_a_duplicate_is_the_same_job_and_draws_no_second_seed(make):
     assert [type(event) for _, event in heard] == [Queued]
 
 
+def test_where_a_duplicate_came_from_is_where_the_answers_go_even_after_a_restart(make):
+    jobs, _ = make()
+    submit(jobs, "a")
+    jobs.submit("live", "a", "d", lambda: pytest.fail("made a second request"), "udp:127.0.0.1:10")
+    jobs.journal.close()
+    again, _ = make()
+    assert again.find("live", "a").reply_to == "udp:127.0.0.1:10"
+
+
 def test_an_id_used_for_other_content_is_refused(make):
     jobs, _ = make()
     submit(jobs, "a")
@@ -195,6 +204,7 @@ def test_events_are_numbered_and_kept(make):
     kept = again.events_since(0)
     assert [event for _, _, event in kept] == [Queued(0), *(Done(stem) for stem in stems(2))]
     assert [n for n, _, _ in again.events_since(kept[0][0])] == [n for n, _, _ in kept[1:]]
+    assert len(again.events_since(0, 2)) == 2
     assert again.listed()[0].state == "done"
 
 

@@ -222,7 +222,7 @@ class Desk:
         if job is None:
             raise ArgumentError(f"no job of this client has the id {target!r}; send the request again")
         _, request_id = split_return(job.reply_to, job.rid)
-        job.reply_to = return_address(self._where(call), request_id)
+        self._jobs.move(job, return_address(self._where(call), request_id))
         await self._send_all(call, self._present(job, request_id))
 
     async def _list(self, call: Call) -> None:
@@ -240,7 +240,7 @@ class Desk:
 
     async def _events(self, call: Call) -> None:
         since = int(call.values.get("since", 0))
-        await self._send_all(call, past_events(call.request.id, since, self._jobs.events_since(since)[:MAX_EVENTS]))
+        await self._send_all(call, past_events(call.request.id, since, self._jobs.events_since(since, MAX_EVENTS)))
 
     def _subscribe(self, call: Call) -> None:
         lease_s = int(call.values.get("lease_s", LEASE_S))
