@@ -17,11 +17,14 @@ import signal
 import sys
 import threading
 import traceback
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from musicgen_bridge.errors import BridgeError, InternalError
 from musicgen_bridge.request import Progress, RenderRequest
 from musicgen_bridge.settings import Settings
+
+if TYPE_CHECKING:
+    from musicgen_bridge.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -92,22 +95,21 @@ def main() -> int:
         return 1
     out.say(**{"is": "ready"}, model=worker.model, device=worker.device)
     while True:
-        job, request = commands.renders.get()
-        try:
-            stems = worker.render(
-                RenderRequest.from_json(request),
-                job=job,
-                on_progress=lambda progress, job=job: _progress(out, job, progress),
-                cancelled=lambda job=job: job in commands.cancelled,
-            )
-            out.say(**{"is": "done"}, job=job, stems=[stem.to_json() for stem in stems], model=worker.model)
-        except Exception as error:
-            out.fail(job, error)
-        commands.cancelled.discard(job)
+        _render(worker, commands, out, *commands.renders.get())
 
 
-def _progress(out: _Out, job: int, progress: Progress) -> None:
-    out.say(**{"is": "progress"}, job=job, **progress.to_json())
+def _render(worker: Worker, commands: _In, out: _Out, job: int, request: dict[str, Any]) -> None:
+    def tell(progress: Progress) -> None:
+        out.say(**{"is": "progress"}, job=job, **progress.to_json())
+
+    try:
+        stems = worker.render(
+            RenderRequest.from_json(request), job=job, on_progress=tell, cancelled=lambda: job in commands.cancelled
+        )
+        out.say(**{"is": "done"}, job=job, stems=[stem.to_json() for stem in stems], model=worker.model)
+    except Exception as error:
+        out.fail(job, error)
+    commands.cancelled.discard(job)
 
 
 if __name__ == "__main__":
