@@ -11,6 +11,8 @@ from musicgen_bridge.match.novelty import FRAMES, RATE, Floats, novelty
 from musicgen_bridge.match.tempo import Pulse, Tempo, estimate_tempo
 from musicgen_bridge.request import Signature
 
+HAS_BEAT = 0.1
+"""The confidence from which on music has a beat: noise, drones and pads stay under 0.05, all else over 0.15."""
 _ENVELOPE = 2000.0
 """Values a second of the level in which attacks are looked for."""
 
@@ -30,15 +32,23 @@ class Grid:
 
     @property
     def beatless(self) -> bool:
-        """Whether this is no music with a beat; noise, drones and pads stay under 0.05, music over 0.15."""
-        return self.confidence < 0.1
+        """Whether the music has no beat; the grid is the session's then."""
+        return self.confidence < HAS_BEAT
 
 
 def find_grid(audio: Floats, session_bpm: float, signature: Signature) -> Grid:
-    """Return the beat grid of mono `audio` [n] at `RATE`, peak at 1, given the session's tempo and time signature."""
+    """Return the beat grid of mono `audio` [n] at `RATE`, peak at 1, given the session's tempo and time signature.
+
+    Audio that has no beat, or less than four pulses, gets the session's grid.
+    """
     pulse = Pulse.of(signature)
+    expected = float(pulse.quarters) * 60 / session_bpm
+    if len(audio) / RATE < 4 * expected:
+        return Grid(session_bpm, expected * pulse.per_bar, 0.0, 0.0)
     strengths = novelty(audio)
-    rough = estimate_tempo(strengths.onsets, float(pulse.quarters) * 60 / session_bpm, pulse)
+    rough = estimate_tempo(strengths.onsets, expected, pulse)
+    if rough.confidence < HAS_BEAT:
+        return Grid(session_bpm, expected * pulse.per_bar, 0.0, rough.confidence)
     period, phase = _fit_onsets(strengths.onsets, rough, sixteenths=max(round(pulse.quarters * 4), 1))
     phase += _attack_delay(audio, period, phase)
     downbeat = first_downbeat(audio, strengths, period, phase, pulse)
@@ -52,11 +62,12 @@ def _fit_onsets(onsets: Floats, rough: Tempo, sixteenths: int) -> tuple[float, f
     a Cauchy loss, whose least squares are reweighted by w / (1 + r^2 / s^2), so that swung or stray notes don't bend
     the line.
     """
+    reach = float(np.clip(0.1 * rough.period, 0.025, 0.06))
     positions = np.arange(int((len(onsets) / FRAMES - rough.phase) / rough.period * sixteenths)) / sixteenths
     found = [
         (position, *onset)
         for position in positions
-        if (onset := _onset_near(onsets, rough.phase + position * rough.period, 0.1 * max(rough.period, 0.25)))
+        if (onset := _onset_near(onsets, rough.phase + position * rough.period, reach))
     ]
     if len(found) < 6:
         return rough.period, rough.phase

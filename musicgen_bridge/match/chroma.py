@@ -31,7 +31,7 @@ def chroma(audio: Floats) -> Floats:
     return (peaks @ _to_pitch_classes(bins)).astype(np.float64)
 
 
-def _to_pitch_classes(bins: Floats) -> NDArray[np.float32]:
+def _to_pitch_classes(bins: NDArray) -> NDArray[np.float32]:
     """Return the matrix [bins, 24] that adds each bin to the nearest pitch class of its register."""
     pitches = np.round(69 + 12 * np.log2(bins / 440)).astype(int)  # MIDI notes
     columns = pitches % 12 + 12 * (bins < _BASS)

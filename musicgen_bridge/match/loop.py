@@ -1,59 +1,66 @@
-"""Where a loop meets itself: its tail fades into what was heard just before its start, so its first attack is whole."""
+"""The seam of a loop: its tail fades into what came before its start, so that the first attack stays whole."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-Audio = NDArray[np.float32]
+from musicgen_bridge.match.novelty import Floats
+from musicgen_bridge.match.resample import Audio
 
-SEAM_S = 0.02
-"""The crossfade of a seam; also the pre-roll that it needs before the start."""
-SLOW_SEAM_S = 0.25
-"""The same for what has no beat: pads and drones meet themselves slowly."""
-_SHORT_S = 0.004
-"""The crossfade where nothing precedes the start: long enough against a click, short enough for an attack."""
-_OUT_S = 0.005
-"""The fade at the end of what does not loop."""
+PRE_ROLL = 0.02
+"""Seconds before the start that a seam wants."""
+_SHORTEST = 0.002
+_WITHOUT_PRE_ROLL = 0.004
+_FADE_OUT = 0.01
 
 
-def seam(audio: Audio, start: int, length: int, fade: int, sample_rate: int) -> Audio:
-    """Return `length` frames of `audio` [n, channels] from `start`, joined to loop.
+def cut_loop(audio: Audio, start: int, frames: int, sample_rate: int) -> Audio:
+    """Return `frames` of `audio` [channels, n] from `start`, so that the end leads into the beginning.
 
-    The last `fade` frames turn into those before `start`. Where too few precede it, the first frames grow out of those
-    that follow the end instead; where none follow either, the end fades out.
+    The last 20 ms cross over to the 20 ms before `start`, which by themselves run into the first sample. Where
+    nothing comes before, what follows the end fades out over the first 4 ms instead, and where nothing follows
+    either, the end fades out over 2 ms.
     """
-    loop = audio[start : start + length].copy()
-    if start >= fade:
-        out, into = weights(loop[-fade:], audio[start - fade : start])
-        loop[-fade:] = loop[-fade:] * out + audio[start - fade : start] * into
-        return loop
-    after = audio[start + length : start + length + round(_SHORT_S * sample_rate)]
-    if not len(after):
-        return ending(loop, sample_rate)
-    out, into = weights(after, loop[: len(after)])
-    loop[: len(after)] = after * out + loop[: len(after)] * into
-    return loop
+    out = audio[:, start : start + frames].copy()
+    before = min(round(PRE_ROLL * sample_rate), start, frames // 2)
+    after = min(round(_WITHOUT_PRE_ROLL * sample_rate), audio.shape[1] - start - frames, frames // 2)
+    shortest = round(_SHORTEST * sample_rate)
+    if before >= shortest:
+        out[:, -before:] = _cross(out[:, -before:], audio[:, start - before : start])
+    elif after >= shortest:
+        out[:, :after] = _cross(audio[:, start + frames : start + frames + after], out[:, :after])
+    else:
+        _fade_end(out, shortest)
+    return out
 
 
-def ending(audio: Audio, sample_rate: int) -> Audio:
-    """Return `audio` [n, channels] with its last 5 ms faded out."""
-    fade = min(round(_OUT_S * sample_rate), len(audio))
-    audio = audio.copy()
-    audio[len(audio) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
-    return audio
+def cut_once(audio: Audio, start: int, frames: int, sample_rate: int) -> Audio:
+    """Return `frames` of `audio` [channels, n] from `start`: the beginning as it is, the last 10 ms faded out."""
+    out = audio[:, start : start + frames].copy()
+    _fade_end(out, round(_FADE_OUT * sample_rate))
+    return out
 
 
-def weights(old: Audio, new: Audio) -> tuple[Audio, Audio]:
-    """Return the weights [n, 1] of a crossfade that keeps the power, whatever the two have in common.
+def _cross(old: Audio, new: Audio) -> Audio:
+    """Return `old` [channels, n] fading into `new` [channels, n] at a steady level.
 
-    For signals of equal power and correlation r, o^2 + i^2 + 2 r o i is the power of o old + i new; dividing both
-    weights by its root makes it 1: equal gain for r = 1, equal power for r = 0.
+    With weights o and f on signals of equal power whose correlation is r, the power is o^2 + f^2 + 2 r o f; dividing
+    both weights by its root keeps it at 1: equal power where the two are unlike, equal gain where they are alike
+    (Fink, Holters, Zölzer, "Signal-matched power-complementary cross-fading", DAFx 2016).
     """
-    power = np.sqrt(float((old**2).sum()) * float((new**2).sum()))
-    r = float(np.clip((old * new).sum() / (power + 1e-12), 0, 1))
-    t = (np.arange(len(old)) + 0.5) / len(old)
-    into = np.sin(t * np.pi / 2) ** 2
-    out = 1 - into
-    scale = np.sqrt(into**2 + out**2 + 2 * r * into * out)
-    return (out / scale)[:, None].astype(np.float32), (into / scale)[:, None].astype(np.float32)
+    energy = np.sqrt(float((old**2).sum() * (new**2).sum()))
+    alike = np.clip(float((old * new).sum()) / (energy + 1e-12), 0.0, 1.0)
+    fade_in = _ramp(old.shape[1])
+    fade_out = 1 - fade_in
+    level = np.sqrt(fade_out**2 + fade_in**2 + 2 * alike * fade_out * fade_in)
+    return ((old * fade_out + new * fade_in) / level).astype(np.float32)
+
+
+def _fade_end(audio: Audio, length: int) -> None:
+    length = min(length, audio.shape[1])
+    audio[:, audio.shape[1] - length :] *= 1 - _ramp(length)
+
+
+def _ramp(length: int) -> Floats:
+    """A raised cosine from 0 to 1, [length]."""
+    return np.sin((np.arange(length) + 0.5) / length * np.pi / 2) ** 2

@@ -1,82 +1,106 @@
-"""Loudness and true peak of a loop: as it sounds when it goes round, so its end counts as what precedes its start."""
+"""Loudness and true peak: the gain to so many LUFS, and a limiter that a loop can go round in."""
 
 from __future__ import annotations
 
-import math
-import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pyloudnorm
 import sf_limiter
 import soxr
-from numpy.typing import NDArray
 
-Audio = NDArray[np.float32]
+from musicgen_bridge.match.resample import Audio
 
-QUIETEST = -70.0
-"""LUFS; the absolute gate of ITU-R BS.1770-4, below which nothing is measured."""
-_STEADY_S = 3.0
-"""A loop is repeated to at least this length: the gate needs blocks of 400 ms."""
-_LIMITED_BELOW = 0.15
-"""dB; the limiter lands a little above the ceiling that it is given."""
-_LIMITER_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000)
-_ROUNDS = 4
-_MOST_LIMITING = 4.0
-"""LU of gain beyond what the level asks; more would only flatten the take."""
+MOST_LIMITING = 6.0
+"""Decibels that the limiter may take off a peak: more would cost the drums their punch."""
+_METER_RATE = 48_000
+"""The rate for which BS.1770 gives its filters: measured at 8 kHz, pyloudnorm's would be 0.2 dB off."""
+_LONG_ENOUGH = 3.0
+_AROUND = 0.5
+"""Seconds of the loop's other end that the limiter hears before the start and after the end."""
+_TRUE_PEAK_RATES = {8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000}
+"""Where sf-limiter sees true peaks, and above 176.4 kHz; at other rates it sees samples."""
 
 
-def loudness(audio: Audio, sample_rate: int) -> float:
-    """Return the integrated loudness of the loop `audio` [n, channels] in LUFS (BS.1770-4); -inf for silence."""
-    times = math.ceil(_STEADY_S * sample_rate / len(audio)) + 1
-    meter = pyloudnorm.Meter(sample_rate, filter_class="DeMan")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # silence is a division by zero there
-        measured = float(meter.integrated_loudness(np.tile(audio, (times, 1)).astype(np.float64)))
-    return measured if measured > QUIETEST else -math.inf
+@dataclass(frozen=True, slots=True)
+class Levelled:
+    """Audio at its final level, and what a meter says of it."""
+
+    audio: Audio
+    """[channels, n]"""
+    lufs: float | None
+    """Integrated loudness of the audio going round; None for silence."""
+    true_peak_db: float | None
+    """dBTP; None for silence."""
+    shortfall: float
+    """LU that are missing from the target because its peaks would have to be limited too far."""
 
 
-def true_peak(audio: Audio, sample_rate: int) -> float:
-    """Return the true peak of the loop `audio` [n, channels] in dBTP: 4 times oversampled, across its seam."""
-    edge = min(len(audio), sample_rate // 10)
-    around = np.concatenate([audio[-edge:], audio, audio[:edge]])
-    peak = float(np.abs(soxr.resample(around, sample_rate, 4 * sample_rate, quality="VHQ")).max())
-    return 20 * math.log10(max(peak, 1e-9))
+def level(audio: Audio, sample_rate: int, lufs: float | None, ceiling: float, loop: bool) -> Levelled:
+    """Return `audio` [channels, n] at `lufs` (None: as loud as it is), its true peak at most `ceiling` dBTP.
 
-
-def normalise(audio: Audio, sample_rate: int, wanted: float, ceiling: float) -> Audio:
-    """Return `audio` [n, channels] at `wanted` LUFS and below `ceiling` dBTP; silence stays as it is.
-
-    Gain, then a limiter, and both again until the limited loop is as loud as wanted, at most `_ROUNDS` times: where
-    peaks leave no room for it, it stays quieter.
+    Limiting makes it quieter, so the gain is raised again by what is missing, up to three times.
     """
-    level = loudness(audio, sample_rate)
-    if not math.isfinite(level):
-        return audio
-    gain = wanted - level
-    limited = audio
-    for _ in range(_ROUNDS):
-        limited = _limit(audio * np.float32(10 ** (gain / 20)), sample_rate, ceiling)
-        missing = wanted - loudness(limited, sample_rate)
-        if abs(missing) < 0.1 or gain + missing > wanted - level + _MOST_LIMITING:
+    measured = integrated_loudness(audio, sample_rate)
+    if measured is None:
+        return Levelled(audio, None, None, 0.0)
+    target = measured if lufs is None else lufs
+    most = 0.0 if lufs is None else ceiling + MOST_LIMITING - true_peak(audio, sample_rate, loop)
+    gain = min(target - measured, most)
+    for _ in range(4):
+        out = limit(audio * np.float32(10 ** (gain / 20)), sample_rate, ceiling, loop)
+        reached = integrated_loudness(out, sample_rate)
+        missing = target - (reached if reached is not None else target)
+        if missing < 0.1 or gain >= most:
             break
-        gain += missing
-    excess = true_peak(limited, sample_rate) - ceiling
-    return limited * np.float32(10 ** (-max(excess, 0.0) / 20))
+        gain = min(gain + missing, most)
+    return Levelled(out, reached, true_peak(out, sample_rate, loop), 0.0 if lufs is None else max(0.0, missing))
 
 
-def _limit(audio: Audio, sample_rate: int, ceiling: float) -> Audio:
-    """Return `audio` with what is above `ceiling` dBTP turned down smoothly, across the seam too."""
-    if true_peak(audio, sample_rate) <= ceiling:
+def integrated_loudness(audio: Audio, sample_rate: int) -> float | None:
+    """Return the loudness in LUFS of `audio` [channels, n] played round and round; None under the gate of -70 LUFS.
+
+    ITU-R BS.1770-4 with the filters of the standard ("DeMan"), over at least 3 s, since a gating block lasts 0.4 s.
+    """
+    rounds = max(1, int(np.ceil(_LONG_ENOUGH * sample_rate / audio.shape[1])))
+    frames = np.tile(audio, rounds).T.astype(np.float64)  # [n, channels]
+    if sample_rate != _METER_RATE:
+        frames = soxr.resample(frames, sample_rate, _METER_RATE, quality="HQ")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lufs = float(pyloudnorm.Meter(_METER_RATE, filter_class="DeMan").integrated_loudness(frames))
+    return lufs if np.isfinite(lufs) else None
+
+
+def true_peak(audio: Audio, sample_rate: int, loop: bool) -> float:
+    """Return the true peak in dBTP of `audio` [channels, n], in a loop over the seam too; -200 for silence.
+
+    ITU-R BS.1770-4, annex 2: the peak at four times the rate, or at 192 kHz and above where that is less.
+    """
+    edge = round(0.1 * sample_rate)
+    padded = np.pad(audio, ((0, 0), (edge, edge)), mode="wrap" if loop else "constant")
+    times = int(np.clip(np.ceil(192_000 / sample_rate), 1, 4))
+    finer = soxr.resample(padded.T, sample_rate, times * sample_rate, quality="HQ") if times > 1 else padded
+    return 20 * float(np.log10(np.abs(finer).max() + 1e-10))
+
+
+def limit(audio: Audio, sample_rate: int, ceiling: float, loop: bool) -> Audio:
+    """Return `audio` [channels, n] with its true peaks at or under `ceiling` dBTP; what is under it stays as it is.
+
+    A loop is limited together with its other end on either side, so that the gain too goes round without a step. The
+    limiter aims 0.15 dB lower, and what still stands out lowers the whole.
+    """
+    if true_peak(audio, sample_rate, loop) <= ceiling:
         return audio
-    n = len(audio)
-    round_about, _ = sf_limiter.limit(
-        np.tile(audio, (3, 1)),
+    around = round(_AROUND * sample_rate)
+    limited, _ = sf_limiter.limit(
+        np.pad(audio, ((0, 0), (around, around)), mode="wrap" if loop else "constant"),
         sample_rate,
-        threshold_dBFS=min(ceiling - _LIMITED_BELOW, 0.0),
+        threshold_dBFS=min(ceiling - 0.15, 0.0),
         attack_ms=2.0,
         hold_ms=5.0,
         release_ms=60.0,
-        axis=0,
-        true_peak=sample_rate in _LIMITER_RATES or sample_rate >= 176_400,
+        true_peak=sample_rate in _TRUE_PEAK_RATES or sample_rate >= 176_400,
     )
-    return np.ascontiguousarray(round_about[n : 2 * n])
+    out = limited[:, around:-around]
+    over = max(0.0, true_peak(out, sample_rate, loop) - ceiling)
+    return out * np.float32(10 ** (-over / 20))

@@ -1,169 +1,157 @@
-"""A generated take becomes exactly the wanted bars, at the session's tempo, on its downbeat, at its loudness."""
+"""Session matching: what the model played becomes exact bars at the session's tempo, sample rate and loudness."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match.beats import Grid, find_grid
-from musicgen_bridge.match.key import estimate_key
-from musicgen_bridge.match.loop import SEAM_S, SLOW_SEAM_S, ending, seam
-from musicgen_bridge.match.loudness import loudness, normalise, true_peak
-from musicgen_bridge.match.novelty import RATE, Floats
-from musicgen_bridge.match.resample import resample
-from musicgen_bridge.match.stretch import stretch
-from musicgen_bridge.match.trim import filled, first_cut
+from musicgen_bridge.match.key import KEY_HEARD, key_of
+from musicgen_bridge.match.loop import PRE_ROLL
+from musicgen_bridge.match.loudness import Levelled, level
+from musicgen_bridge.match.resample import Audio, for_analysis, resample
+from musicgen_bridge.match.stretch import block_for, stretch
+from musicgen_bridge.match.trim import cut, first_bar
 from musicgen_bridge.request import Signature
-
-Audio = NDArray[np.float32]
-
-SPARE = 1.05
-"""How much more than its length a take needs: the model may play 5 % slower than the session."""
-SPARE_S = 0.5
-_SHORTEST_S = 2.0
-"""Less than this says nothing about tempo."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a stem has to be."""
+    """What the session wants."""
 
     bpm: float
     """Quarter notes a minute."""
     signature: Signature
     frames: int
+    """The exact length of the output at `sample_rate`."""
     sample_rate: int
     loop: bool = True
+    """The end leads into the beginning; else the end fades out and the beginning is left alone."""
     match: bool = True
-    """False leaves tempo and downbeat as they are: the stem begins with the take's first sample."""
+    """False keeps the music's own tempo and cuts from its first sample."""
     loudness: float | None = -14.0
-    """LUFS; None leaves the level alone, but for what is above the ceiling."""
+    """LUFS; None leaves the level alone, except for peaks above the ceiling."""
     ceiling: float = -1.0
     """dBTP."""
     continues: bool = False
-    """The take goes on from a recording: its first sample is the join and stays the first."""
-
-    @property
-    def seconds(self) -> float:
-        """The stem's length."""
-        return self.frames / self.sample_rate
-
-    @property
-    def bar(self) -> float:
-        """Seconds of a bar."""
-        return float(self.signature.quarters) * 60 / self.bpm
+    """The first sample joins another recording: no search for a downbeat, and no seam that would change it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was measured in the take, and what was done to it."""
+    """What was heard and what was done about it; plain JSON values."""
 
-    bpm: float | None
-    """The take's own tempo in quarter notes a minute; None where it has no beat."""
+    bpm: float
+    """The music's own tempo in quarter notes a minute; the session's where it has no beat."""
     confidence: float
-    """Of the tempo: share of the onsets' variance that the beat explains, 0 to 1."""
+    """Of the tempo, 0 to 1."""
+    beatless: bool
     rate: float
-    """How many times as fast the take plays in the stem."""
-    start_s: float
-    """Seconds into the take at which the stem begins."""
-    short_s: float
-    """Seconds that the take was too short for, filled by its last bar."""
+    """How much faster the music is played now: 1 is untouched."""
+    downbeat_s: float | None
+    """Where in the model's audio the cut begins; None where no downbeat was looked for."""
     key: str | None
+    """Such as "F# minor"; None where no tones are heard."""
     key_confidence: float
     lufs: float | None
     """None for silence."""
-    true_peak: float
-    """dBTP."""
-    shortfall: float
-    """LU by which the stem stayed below the wanted loudness."""
+    true_peak_db: float | None
+    shortfall_lu: float
+    """How far the loudness stays under the target, to spare the peaks."""
+    short_s: float
+    """Seconds that the model's audio was too short, filled by repeating its last bar."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """A stem's audio, float32 [frames, channels], always exactly as long as its target, and how it came about."""
+    """A stem, ready to be written."""
 
     audio: Audio
+    """[frames, channels], always exactly as many frames as the target's."""
     report: Report
 
 
 def needed_seconds(target: Target) -> float:
-    """Return how long a take the model must make: with room for its tempo, its downbeat and the seam."""
-    return target.seconds * SPARE + target.bar + SPARE_S if target.match else target.seconds + SPARE_S
+    """Return how much the model must generate for `target`: the length, and a reserve for what matching takes away.
 
-
-def match(audio: NDArray, sample_rate: int, target: Target) -> Matched:
-    """Return the stem that a take `audio` [channels, n] at `sample_rate` becomes; the same take gives the same stem.
-
-    Raises:
-        AudioError: a sample is not finite, or there is none.
+    5 % for a slower tempo; where a downbeat is looked for, also a bar, and half a second for the music to begin.
     """
-    take = np.ascontiguousarray(np.asarray(audio, np.float32).T)  # [n, channels]
-    if not take.size or not np.isfinite(take).all():
-        raise AudioError("the model made no usable sound; render again with another seed or a lower temperature")
-    mono = _analysed(take, sample_rate)
-    heard = _grid(mono, target)
-    grid = heard if target.match else None
-    rate = target.bpm / grid.bpm if grid else 1.0
-    fade = SLOW_SEAM_S if target.match and grid is None else SEAM_S
-    start = _start(grid, target, rate, len(take) / sample_rate, fade)
-    stretched = resample(stretch(take, sample_rate, rate), sample_rate, target.sample_rate)
-    first = round(start / rate * target.sample_rate)
-    full = filled(stretched, first + target.frames, round(target.bar * target.sample_rate))
-    stem = _cut(full, first, min(fade, target.seconds / 4), target)
-    level = loudness(stem, target.sample_rate)
-    wanted = level if target.loudness is None else target.loudness
-    stem = normalise(stem, target.sample_rate, wanted, target.ceiling)
-    return Matched(audio=stem, report=_report(stem, target, heard, mono, rate, start, len(stretched) - first))
+    seconds = target.frames / target.sample_rate
+    if not target.match:
+        return seconds + PRE_ROLL
+    if target.continues:
+        return 1.05 * seconds
+    return 1.05 * seconds + _bar_seconds(target) + 0.5
 
 
-def _analysed(take: Audio, sample_rate: int) -> Floats:
-    """Return the take as the analysis takes it: mono [n] at `RATE`, its peak at 1."""
-    mono = resample(take.mean(axis=1, keepdims=True), sample_rate, RATE)[:, 0].astype(np.float64)
-    return mono / max(float(np.abs(mono).max()), 1e-9)
+def match(audio: Audio, sample_rate: int, target: Target) -> Matched:
+    """Return `audio` [channels, n] at `sample_rate` Hz as exact bars of the session.
+
+    Deterministic: the same audio and target give the same samples. Raises AudioError if the audio is empty or not
+    finite.
+    """
+    _check(audio)
+    heard = for_analysis(audio, sample_rate)
+    grid = find_grid(heard, target.bpm, target.signature)
+    rate = target.bpm / grid.bpm if target.match and not grid.beatless else 1.0
+    start = _start(grid, rate, audio.shape[1] / sample_rate, target)
+    seamless = target.loop and not target.continues
+
+    played = stretch(audio, sample_rate, rate, block_for(heard))
+    played = resample(played, sample_rate, target.sample_rate)
+    stem, short = cut(played, target.sample_rate, start or 0.0, target.frames, grid.bar / rate, seamless)
+    levelled = level(stem, target.sample_rate, target.loudness, target.ceiling, seamless)
+    return Matched(
+        audio=np.ascontiguousarray(levelled.audio.T, dtype=np.float32),
+        report=_report(grid, rate, start, short, key_of(heard), levelled),
+    )
 
 
-def _grid(mono: Floats, target: Target) -> Grid | None:
-    """Return the take's beats and bars, or None where it has none."""
-    if len(mono) < _SHORTEST_S * RATE or not mono.any():
+def match_batch(audios: Sequence[Audio], sample_rate: int, target: Target) -> list[Matched]:
+    """Return each of `audios` matched by itself.
+
+    The parts of one request share no grid: the model played each without hearing the others, so each has its own
+    tempo and downbeat, and they meet in the session's.
+    """
+    return [match(audio, sample_rate, target) for audio in audios]
+
+
+def _check(audio: Audio) -> None:
+    if audio.ndim != 2 or audio.size == 0:
+        raise AudioError("The model's audio is empty: render again, and longer.")
+    if not np.isfinite(audio).all():
+        raise AudioError("The model's audio is not finite: render again with another seed or a lower guidance.")
+
+
+def _start(grid: Grid, rate: float, seconds: float, target: Target) -> float | None:
+    """Return at which second of the stretched audio to cut, or None for its first sample."""
+    if not target.match or target.continues or grid.beatless:
         return None
-    grid = find_grid(mono, target.bpm, target.signature)
-    return None if grid.beatless else grid
+    span = target.frames / target.sample_rate
+    return first_bar(grid.downbeat / rate, grid.bar / rate, span, seconds / rate)
 
 
-def _start(grid: Grid | None, target: Target, rate: float, length: float, fade: float) -> float:
-    """Return the seconds into the take at which the stem begins."""
-    if target.continues or not target.match:
-        return 0.0
-    if grid is None:
-        return fade if fade + target.seconds <= length else 0.0
-    return first_cut(grid.downbeat, grid.bar, length, target.seconds * rate, SEAM_S * rate)
-
-
-def _cut(full: Audio, first: int, fade: float, target: Target) -> Audio:
-    if target.loop and not target.continues:
-        return seam(full, first, target.frames, round(fade * target.sample_rate), target.sample_rate)
-    return ending(full[first : first + target.frames], target.sample_rate)
+def _bar_seconds(target: Target) -> float:
+    return float(target.signature.quarters) * 60 / target.bpm
 
 
 def _report(
-    stem: Audio, target: Target, grid: Grid | None, mono: Floats, rate: float, start: float, left: int
+    grid: Grid, rate: float, start: float | None, short: float, key: tuple[str, float], levelled: Levelled
 ) -> Report:
-    level = loudness(stem, target.sample_rate)
-    key, key_confidence = estimate_key(mono)
-    wanted = target.loudness if target.loudness is not None and math.isfinite(level) else level
+    name, confidence = key
     return Report(
-        bpm=grid.bpm if grid else None,
-        confidence=grid.confidence if grid else 0.0,
+        bpm=grid.bpm,
+        confidence=grid.confidence,
+        beatless=grid.beatless,
         rate=rate,
-        start_s=start,
-        short_s=max(0.0, (target.frames - left) / target.sample_rate),
-        key=key,
-        key_confidence=key_confidence,
-        lufs=level if math.isfinite(level) else None,
-        true_peak=true_peak(stem, target.sample_rate),
-        shortfall=max(0.0, wanted - level) if math.isfinite(level) else 0.0,
+        downbeat_s=None if start is None else start * rate,
+        key=name if confidence >= KEY_HEARD else None,
+        key_confidence=confidence,
+        lufs=levelled.lufs,
+        true_peak_db=levelled.true_peak_db,
+        shortfall_lu=levelled.shortfall,
+        short_s=short,
     )

@@ -1,4 +1,4 @@
-"""Sample rates: soxr at its best, whose ripple and aliasing lie below 24 bits."""
+"""Sample rates: from the model's to the session's, and down to what the analysis listens to."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from musicgen_bridge.match import novelty
 
-def resample(audio: NDArray, rate: int, wanted: int) -> NDArray[np.float32]:
-    """Return `audio` [n, channels] of `rate` Hz at `wanted` Hz, as float32."""
-    if rate == wanted:
-        return audio.astype(np.float32, copy=False)
-    return soxr.resample(audio, rate, wanted, quality="VHQ").astype(np.float32, copy=False)
+Audio = NDArray[np.float32]
+"""[channels, n]"""
+
+
+def resample(audio: Audio, rate: int, new_rate: int) -> Audio:
+    """Return `audio` [channels, n] at `new_rate` Hz: linear phase, 28 bits, no delay (libsoxr's VHQ)."""
+    if rate == new_rate:
+        return audio
+    return np.ascontiguousarray(soxr.resample(audio.T, rate, new_rate, quality="VHQ").T, dtype=np.float32)
+
+
+def for_analysis(audio: Audio, rate: int) -> novelty.Floats:
+    """Return `audio` [channels, n] as the analysis wants it: mono [n] at 16 kHz, its peak at 1, silence left at 0."""
+    mono = soxr.resample(audio.mean(axis=0, dtype=np.float64), rate, novelty.RATE, quality="HQ")
+    return mono / max(np.abs(mono).max(initial=0.0), 1e-9)

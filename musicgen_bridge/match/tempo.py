@@ -53,10 +53,6 @@ class Tempo:
     """Share of the onsets' variance that the pulse explains beyond chance: 0 no beat, 1 a metronome."""
 
 
-_FOLD = 96
-"""Phases of a folded pulse; 2, 3, 4 and 6 divide it."""
-
-
 def estimate_tempo(onsets: Floats, session_period: float, pulse: Pulse) -> Tempo:
     """Return the pulse of `onsets` [n at `FRAMES`], whose period in the session's tempo is `session_period` seconds.
 
@@ -110,7 +106,8 @@ def periodicity(onsets: Floats, periods: Floats, pulse: Pulse) -> Floats:
 
 def _best_apart(strength: Floats, periods: Floats, count: int) -> list[float]:
     """Return the periods of the `count` strongest candidates that are at least 3 % apart."""
-    left, best = strength.copy(), []
+    left = strength.copy()
+    best: list[float] = []
     while len(best) < count and left.max() > 0:
         best.append(float(periods[int(np.argmax(left))]))
         left[np.abs(np.log(periods / best[-1])) < 0.03] = 0
@@ -134,14 +131,13 @@ def _fit_train(onsets: Floats, period: float, split: int) -> tuple[float, float,
 def _train_score(onsets: Floats, period: float, split: int) -> tuple[float, float]:
     """Return the best score of a train of pulses `period` frames apart, and its phase in frames.
 
-    The onsets are folded on the period, as a pulsar's are: the mean onset strength at each of `_FOLD` phases. Onsets
-    count in full on the pulse, by half on its division and by a quarter on the next finer one; what falls on the
-    other division (thirds where the pulse halves, halves where it has thirds) counts against.
+    Onsets count in full on the pulse, by half on its division and by a quarter on the next finer one; what falls on
+    the other division (thirds where the pulse halves, halves where it has thirds) counts against.
     """
     profile = _fold(onsets, period)
 
     def mean_at(*parts: float) -> Floats:
-        return np.mean([np.roll(profile, -round(part * _FOLD)) for part in parts], axis=0)
+        return np.mean([np.roll(profile, -round(part * len(profile))) for part in parts], axis=0)
 
     halves, thirds, quarters, sixths = (1 / 2,), (1 / 3, 2 / 3), (1 / 4, 3 / 4), (1 / 6, 5 / 6)
     if split == 2:
@@ -149,15 +145,19 @@ def _train_score(onsets: Floats, period: float, split: int) -> tuple[float, floa
     else:
         scores = profile + 0.5 * mean_at(*thirds) + 0.25 * mean_at(*sixths) - 0.6 * mean_at(*halves)
     best = int(np.argmax(scores))
-    return float(scores[best]), best * period / _FOLD
+    return float(scores[best]), best * period / len(profile)
 
 
 def _fold(onsets: Floats, period: float) -> Floats:
-    """Return the mean onset strength at `_FOLD` phases of `period` frames, each frame shared by its two nearest."""
-    place = np.arange(len(onsets)) / period % 1 * _FOLD
-    left = place.astype(int)
+    """Return the mean onset strength at 12 to 96 phases of `period` frames, as a pulsar's light is folded.
+
+    Each frame is shared by its two nearest phases; 2, 3, 4 and 6 divide their number.
+    """
+    phases = 12 * int(np.clip(period // 12, 1, 8))
+    place = np.arange(len(onsets)) / period % 1 * phases
+    left = np.minimum(place.astype(int), phases - 1)
     share = place - left
-    at = np.concatenate([left, (left + 1) % _FOLD])
+    at = np.concatenate([left, (left + 1) % phases])
     weight = np.concatenate([1 - share, share])
-    total = np.bincount(at, weight * np.tile(onsets, 2), _FOLD)
-    return total / np.maximum(np.bincount(at, weight, _FOLD), 1e-9)
+    total = np.bincount(at, weight * np.tile(onsets, 2), phases)
+    return total / np.maximum(np.bincount(at, weight, phases), 1e-9)

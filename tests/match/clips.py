@@ -1,4 +1,4 @@
-"""Synthetic band clips whose tempo, downbeat and key are known: drums, bass, chords and a lead, made with numpy alone."""
+"""Synthetic clips of a band whose tempo, downbeat and key are known: drums, bass, chords and a lead from numpy."""
 
 from __future__ import annotations
 
@@ -84,10 +84,9 @@ def make_clip(
     score = _Score(rng, signature, quarter, bars, swing, human)
     for role in roles:
         PLAYERS[role](score, out)
-    # [lead_in of music is cut off][silence before the music]
-    head = int(round(lead_in * RATE))
+    head = round(lead_in * RATE)
     music = out[head : head + int(seconds * RATE)]
-    silence = int(round(max(0.0, start) * RATE))
+    silence = round(max(0.0, start) * RATE)
     audio = np.concatenate([np.zeros(silence), music])[: int(seconds * RATE)]
     audio = _room(audio, rng) * 0.5 / max(np.abs(audio).max(), 1e-9)
     audio += 10 ** (-60 / 20) * rng.standard_normal(len(audio))
@@ -104,7 +103,7 @@ def make_clip(
 
 
 def random_clip(seed: int, signature: str | None = None, *, drums: bool | None = None, seconds: float = 16.0) -> Clip:
-    """Return a clip as a model might make it: half begin on a downbeat, a quarter on another beat, the rest anywhere."""
+    """Return a clip as a model might make it: half begin on a downbeat, a quarter on a beat, the rest anywhere."""
     rng = np.random.default_rng([seed, 7])
     signature = signature or str(rng.choice(list(DRUMS), p=(0.5, 0.15, 0.12, 0.13, 0.1)))
     bpm = float(np.exp(rng.uniform(np.log(70), np.log(170))))
