@@ -113,9 +113,9 @@ def port(settings: Settings) -> Iterator[Finding]:
             return
     except ConnectionError:
         pass
-    taken = [name for name, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)) if taken(settings, kind)]
-    if taken:
-        text = f"{where} is taken on {' and '.join(taken)} by {port_owner(settings.port) or 'another program'}"
+    lost = [name for name, kind in (("UDP", socket.SOCK_DGRAM), ("TCP", socket.SOCK_STREAM)) if taken(settings, kind)]
+    if lost:
+        text = f"{where} is taken on {' and '.join(lost)} by {port_owner(settings.port) or 'another program'}"
         yield Finding("port", "problem", text, "end that program, or choose another --port")
     else:
         yield Finding("port", "ok", f"{where} is free, UDP and TCP")
