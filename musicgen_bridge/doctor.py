@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -124,6 +125,8 @@ def port(settings: Settings) -> Iterator[Finding]:
 def taken(settings: Settings, kind: socket.SocketKind) -> bool:
     """Return whether somebody has the port, for UDP (SOCK_DGRAM) or TCP (SOCK_STREAM)."""
     with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM and os.name == "posix":  # connections that ended a moment ago don't count
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
         except OSError:
