@@ -17,7 +17,7 @@ from torch import Tensor
 from musicgen_bridge.engine import config as configs
 from musicgen_bridge.engine import weights
 from musicgen_bridge.engine.cache import Cache
-from musicgen_bridge.engine.chroma import chroma_window, melody_chroma
+from musicgen_bridge.engine.chroma import HOP, SAMPLE_RATE, chroma_window, melody_chroma
 from musicgen_bridge.engine.codec import Codec
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.config import Family, ModelConfig
@@ -196,21 +196,30 @@ class Engine:
             raise ModelError(
                 f"{self.name} follows no melody: choose a model of the MusicGen-Melody family, such as starter."
             )
+        bins = self._config.chroma
+        chromas = {each: melody_chroma(each.audio, each.sample_rate, num_chroma=bins) for each in melodies}
         texts = {row.prompt: self._text(row.prompt) for row in rows if row.prompt}
-        chromas = {
-            each: melody_chroma(each.audio, each.sample_rate, num_chroma=self._config.chroma) for each in melodies
-        }
-        return [texts.get(row.prompt) for row in rows], [
-            chromas.get(row.melody) if row.melody else None for row in rows
-        ]
+        return (
+            [texts.get(row.prompt) for row in rows],
+            [chromas[row.melody] if row.melody else None for row in rows],
+        )
 
     def _at(self, chromas: list[Tensor | None], frame: int) -> list[Tensor] | None:
-        """Return each row's chroma [C, bins] from `frame` of the new part on, or None in the text family."""
+        """Return each row's chroma [C, bins] from `frame` of the new part on, or None in the text family.
+
+        A melody repeats both ways: in the continued part, before frame 0, its end is heard.
+        """
         if self.family == "text":
             return None
-        length, bins = self._config.chroma_length, self._config.chroma
-        start = frame / self.frame_rate
-        return [null_chroma(length, bins) if each is None else chroma_window(each, start, length) for each in chromas]
+        length = self._config.chroma_length
+
+        def heard(chroma: Tensor | None) -> Tensor:
+            if chroma is None:
+                return null_chroma(length, self._config.chroma)
+            lasts = len(chroma) * HOP / SAMPLE_RATE  # seconds
+            return chroma_window(chroma, frame / self.frame_rate % lasts, length)
+
+        return [heard(chroma) for chroma in chromas]
 
     def _prompt(self, audio: Floats | None, rows: int) -> Tensor:
         """Return the codes [B, K, P] of the recording to go on from; what lacks to whole frames is cut at its start."""

@@ -148,6 +148,15 @@ def test_a_continuation_of_other_channels_is_brought_to_the_model_s(text: Twin, 
     assert np.array_equal(*wide)
 
 
+@pytest.mark.parametrize(("frames", "before"), [(64, 10), (70, 11), (32, 5)])
+def test_the_melody_of_a_continuation_begins_with_the_new_part(melody: Twin, frames: int, before: int) -> None:
+    """A frame of chroma lasts 6.4 frames of codes; before the new part the melody's end is heard."""
+    chroma = torch.eye(12)  # twelve frames, each of another pitch class
+    heard = melody.engine._at([chroma], -frames)
+    assert heard is not None
+    assert torch.equal(heard[0], chroma.roll(before, dims=0))
+
+
 def test_a_long_continuation_of_a_short_window(melody: Twin) -> None:
     """70 frames are known, of which the windows that follow hear 30."""
     result = take(melody.engine, Row("", 1, RISING), seconds=2, continue_from=noise(melody.engine, 70 * 640))
