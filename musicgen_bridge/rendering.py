@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -79,8 +78,6 @@ def _by_itself(settings: Settings, values: dict[str, Value], preset: str | None,
     for path in recordings:
         roots.readable(path)
     model_folder(request.model, settings)
-    # Before torch loads OpenMP: its threads otherwise spin for work, and starve each other beside a DAW.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from musicgen_bridge.worker import Worker
 
     worker = Worker(settings, roots)
