@@ -12,6 +12,7 @@ import click
 
 from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value
 from musicgen_bridge.settings import documentation, load
+from musicgen_bridge.spool import Spool
 
 Command = Callable[..., Any]
 
@@ -87,3 +88,19 @@ def _ask_json(context: click.Context, _: click.Parameter, value: bool) -> bool:
 
 json_flag = click.option("--json", "as_json", is_flag=True, callback=_ask_json, help="print one JSON object")
 """Also makes a failure of the command a JSON object; the root context's `obj.json` tells."""
+
+
+def _ask_spool(context: click.Context, _: click.Parameter, file: Path | None) -> Spool | None:
+    context.obj.spool = Spool(file) if file is not None else None
+    return context.obj.spool
+
+
+spool_flag = click.option(
+    "--spool",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    is_eager=True,
+    callback=_ask_spool,
+    help="for programs: render keys as JSON; FILE.report tells how it goes, FILE.cancel ends it",
+)
+"""Also makes a failure of the command a report; the root context's `obj.spool` tells."""

@@ -49,8 +49,11 @@ ROOMS = {
     "console": Room(lazily="rich"),
     "doctor": Room("presets settings", lazily="client daemon mido packaging psutil sounddevice soundfile torch"),
     "demo": Room("keys control client console daemon", lazily="numpy soundfile"),
-    "flags": Room("keys settings", "click"),
-    "cli": Room("keys settings flags __init__", "click", lazily="client console daemon demo doctor presets rendering"),
+    "spool": Room(),
+    "flags": Room("keys settings spool", "click"),
+    "cli": Room(
+        "keys settings spool flags __init__", "click", lazily="client console daemon demo doctor presets rendering"
+    ),
     "__init__": Room(),
 }
 
