@@ -15,9 +15,11 @@ import click
 
 from musicgen_bridge import __version__
 from musicgen_bridge.errors import ArgumentError, BridgeError
-from musicgen_bridge.flags import SETTINGS, json_flag, render_flags, setting_flags, typed
+from musicgen_bridge.flags import SETTINGS, json_flag, render_flags, setting_flags, spool_flag, typed
 from musicgen_bridge.keys import Value
+from musicgen_bridge.request import Progress
 from musicgen_bridge.settings import Settings, model_folder
+from musicgen_bridge.spool import Spool
 
 if TYPE_CHECKING:
     from musicgen_bridge.client import Bridge
@@ -37,6 +39,7 @@ class Asked:
     """What the command line asks of the output, wherever a failure happens."""
 
     json: bool = False
+    spool: Spool | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = cli.main(arguments, prog_name="musicgen-bridge", standalone_mode=False, obj=asked) or OK
     except click.ClickException as error:
         error.show()
+        _report_failure("E_ARGS", error.format_message(), asked)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         _tell_failure("E_CANCELLED", "interrupted", asked)
@@ -58,15 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ConnectionError as error:
         _tell_failure("E_NO_DAEMON", str(error), asked)
         status = NO_DAEMON
+    except Exception as error:
+        _report_failure("E_INTERNAL", f"musicgen-bridge failed ({error!r}); try it in a shell to see more", asked)
+        raise
     sys.exit(status)
 
 
 def _tell_failure(code: str, text: str, asked: Asked) -> None:
+    _report_failure(code, text, asked)
     if asked.json:
-        click.echo(json.dumps({"error": {"code": code, "text": text}}))
+        click.echo(json.dumps(_failure(code, text)))
     else:
         for line in text.splitlines():
             click.secho(f"{code} {line}", fg="red", err=True)
+
+
+def _report_failure(code: str, text: str, asked: Asked) -> None:
+    if asked.spool is not None:
+        asked.spool.end(_failure(code, text))
+
+
+def _failure(code: str, text: str) -> dict[str, dict[str, str]]:
+    return {"error": {"code": code, "text": text}}
 
 
 def connect(settings: Settings) -> Bridge:
@@ -129,9 +146,17 @@ def status(settings: Settings, as_json: bool) -> None:
 @click.option(
     "--again", type=click.Path(path_type=Path), metavar="FILE", help="the .json beside a stem: that take again"
 )
+@spool_flag
 @json_flag
 @setting_flags("host", "port", "device", "dtype", "roots", "demucs", "presets")
-def render(settings: Settings, preset: str | None, again: Path | None, as_json: bool, **keys: Value | None) -> None:
+def render(
+    settings: Settings,
+    preset: str | None,
+    again: Path | None,
+    spool: Spool | None,
+    as_json: bool,
+    **keys: Value | None,
+) -> None:
     """Render PROMPT to stems and print their paths.
 
     They lie in the project's MusicGen folder. The daemon renders where one runs, and its session counts; else this
@@ -140,13 +165,18 @@ def render(settings: Settings, preset: str | None, again: Path | None, as_json: 
     from musicgen_bridge.console import progress
     from musicgen_bridge.rendering import render
 
+    given = {name: value for name, value in keys.items() if value is not None}
     with progress() as tell:
-        stems = render(
-            settings, {name: value for name, value in keys.items() if value is not None}, preset, again, tell
-        )
+        if spool is not None:
+            tell, given = spool.progress, {**spool.request(), **given}
+            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
+        stems = render(settings, given, preset, again, tell)
+    wanted = ("path", "frames", "sample_rate", "bpm", "seed")
+    answer = {"stems": [{name: getattr(stem, name) for name in wanted} for stem in stems]}
+    if spool is not None:
+        spool.end(answer)
     if as_json:
-        wanted = ("path", "frames", "sample_rate", "bpm", "seed")
-        click.echo(json.dumps({"stems": [{name: getattr(stem, name) for name in wanted} for stem in stems]}))
+        click.echo(json.dumps(answer))
     else:
         for stem in stems:
             click.echo(stem.path)
