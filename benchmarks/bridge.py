@@ -74,6 +74,16 @@ def cancel_ms(port: int) -> float:
     return 1e3 * (time.perf_counter() - asked)
 
 
+def start_ms(*arguments: str) -> float:
+    """Return the median milliseconds that Python takes with these arguments, from its start to its end."""
+    took = []
+    for _ in range(11):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+        took.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(took)
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -94,6 +104,10 @@ def main() -> None:
                 busy.join()
                 took.append(time.perf_counter() - began)
         cancels = [cancel_ms(port) for _ in range(options.repeat)]
+        bare = start_ms("-c", "pass")
+        command = ("-m", "musicgen_bridge.cli")
+        help_ms = start_ms(*command, "--help") - bare
+        send_ms = start_ms(*command, "send", "/musicgen/ping", "--port", str(port)) - bare
     seconds = options.bars * 4 * 60 / options.bpm
     pinged.sort()
     print(f"{platform.machine()}, Python {platform.python_version()}, torch {version('torch')}, starter model")
@@ -102,6 +116,8 @@ def main() -> None:
     print(f"ping while it renders, p50             {statistics.median(pinged):8.2f} ms  ({len(pinged)} pings)")
     print(f"ping while it renders, p99             {pinged[int(0.99 * (len(pinged) - 1))]:8.2f} ms")
     print(f"cancel to the job's end, worst         {max(cancels):8.1f} ms")
+    print(f"--help, beyond Python's own start      {help_ms:8.0f} ms")
+    print(f"send, beyond Python's own start        {send_ms:8.0f} ms")
 
 
 if __name__ == "__main__":

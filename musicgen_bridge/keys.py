@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import math
+import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -93,6 +92,8 @@ _KEY_NAME = re.compile(r"([A-Ga-g])([#b♯♭]?)\s*(major|minor|maj|min|m)?", re
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ' (did you mean "x"?)' for the known word nearest to this one, or nothing."""
+    import difflib  # only where something is wrong: the command line starts faster without it
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f' (did you mean "{near[0]}"?)' if near else ""
 
@@ -264,7 +265,7 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     merged["separate"] = parse_separate(merged.get("separate", ""))
     if merged.get("loudness") == "off":
         merged["loudness"] = None
-    merged.setdefault("seed", secrets.randbelow(2**31))
+    merged.setdefault("seed", int.from_bytes(os.urandom(4), "big") >> 1)
     merged["mode"] = _mode(merged)
     request = RenderRequest(
         project=project,

@@ -6,6 +6,8 @@ MusicgenMelodyFeatureExtractor (and so to audiocraft's ChromaExtractor), without
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import soxr
 import torch
@@ -71,5 +73,5 @@ def chroma_window(chroma: Tensor, start_s: float, length: int) -> Tensor:
 
     Audiocraft reads a melody cyclically too (`MusicGen._generate_tokens`).
     """
-    first = int(start_s * SAMPLE_RATE / HOP + 0.5)
+    first = math.floor(start_s * SAMPLE_RATE / HOP + 0.5)
     return chroma[(first + torch.arange(length, device=chroma.device)) % len(chroma)]
