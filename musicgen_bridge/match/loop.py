@@ -19,7 +19,7 @@ def cut_loop(audio: Audio, start: int, frames: int, sample_rate: int) -> Audio:
 
     The last 20 ms cross over to the 20 ms before `start`, which by themselves run into the first sample. Where
     nothing comes before, what follows the end fades out over the first 4 ms instead, and where nothing follows
-    either, the end fades out over 2 ms.
+    either, the last 2 ms fade to the value of the first sample.
     """
     out = audio[:, start : start + frames].copy()
     before = min(round(PRE_ROLL * sample_rate), start, frames // 2)
@@ -30,7 +30,7 @@ def cut_loop(audio: Audio, start: int, frames: int, sample_rate: int) -> Audio:
     elif after >= shortest:
         out[:, :after] = _cross(audio[:, start + frames : start + frames + after], out[:, :after])
     else:
-        _fade_end(out, shortest)
+        _fade_end(out, shortest, to=out[:, :1])
     return out
 
 
@@ -56,9 +56,10 @@ def _cross(old: Audio, new: Audio) -> Audio:
     return ((old * fade_out + new * fade_in) / level).astype(np.float32)
 
 
-def _fade_end(audio: Audio, length: int) -> None:
+def _fade_end(audio: Audio, length: int, to: Audio | float = 0.0) -> None:
     length = min(length, audio.shape[1])
-    audio[:, audio.shape[1] - length :] *= 1 - _ramp(length)
+    fade_in = _ramp(length)
+    audio[:, -length:] = audio[:, -length:] * (1 - fade_in) + to * fade_in
 
 
 def _ramp(length: int) -> Floats:

@@ -11,7 +11,7 @@ import soxr
 
 from musicgen_bridge.match.resample import Audio
 
-MOST_LIMITING = 6.0
+MOST_LIMITING = 9.0
 """Decibels that the limiter may take off a peak: more would cost the drums their punch."""
 _METER_RATE = 48_000
 """The rate for which BS.1770 gives its filters: measured at 8 kHz, pyloudnorm's would be 0.2 dB off."""
@@ -74,12 +74,13 @@ def integrated_loudness(audio: Audio, sample_rate: int) -> float | None:
 def true_peak(audio: Audio, sample_rate: int, loop: bool) -> float:
     """Return the true peak in dBTP of `audio` [channels, n], in a loop over the seam too; -200 for silence.
 
-    ITU-R BS.1770-4, annex 2: the peak at four times the rate, or at 192 kHz and above where that is less.
+    ITU-R BS.1770-4, annex 2, but at 384 kHz where the standard asks for 192: a partial at 16 kHz may stand 0.3 dB over
+    its values at 192 kHz, and less than 0.1 dB over these.
     """
     edge = round(0.1 * sample_rate)
     padded = np.pad(audio, ((0, 0), (edge, edge)), mode="wrap" if loop else "constant")
-    times = int(np.clip(np.ceil(192_000 / sample_rate), 1, 4))
-    finer = soxr.resample(padded.T, sample_rate, times * sample_rate, quality="HQ") if times > 1 else padded
+    times = int(np.clip(np.ceil(384_000 / sample_rate), 2, 8))
+    finer = soxr.resample(padded.T, sample_rate, times * sample_rate, quality="HQ")
     return 20 * float(np.log10(np.abs(finer).max() + 1e-10))
 
 

@@ -20,7 +20,7 @@ _SAME = 2e-5
 
 
 def stretch(audio: Audio, sample_rate: int, rate: float, block: float) -> Audio:
-    """Return `audio` [channels, n] played `rate` times as fast, [channels, round(n / rate)].
+    """Return `audio` [channels, n] played `rate` times as fast, [channels, n / rate to the nearest].
 
     What lay at t seconds lies at t / rate: the library takes its own latency away (Signalsmith Stretch: Luff, "The
     design of Signalsmith Stretch", 2023). Its random phases have a fixed seed, so that a take can be made again.

@@ -155,6 +155,17 @@ def click_train(times: NDArray[np.float64], seconds: float, rate: int = RATE) ->
     return audio[None, : int(seconds * rate)].astype(np.float32)
 
 
+def attacks(audio: NDArray, times: NDArray, rate: int = RATE, reach: float = 0.02) -> NDArray:
+    """Return by how many seconds the sound's rise near each of `times` comes late, for mono audio [n]."""
+    late = []
+    width = max(1, rate // 1500)
+    for time in times:
+        first = max(round((time - reach) * rate), 0)
+        level = np.convolve(np.abs(audio[first : round((time + reach) * rate)]), np.ones(width) / width, "same")
+        late.append((first + int(np.argmax(level > 0.3 * level.max()))) / rate - time)
+    return np.array(late)
+
+
 class _Score:
     """The harmony, and where each sixteenth of each bar falls."""
 
