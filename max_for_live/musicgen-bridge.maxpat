@@ -124,7 +124,7 @@
 					"presentation": 1,
 					"presentation_rect": [
 						8.0,
-						8.0,
+						4.0,
 						10.0,
 						10.0
 					],
@@ -247,7 +247,7 @@
 					"presentation": 1,
 					"presentation_rect": [
 						22.0,
-						4.0,
+						0.0,
 						60.0,
 						18.0
 					],
@@ -289,7 +289,7 @@
 					"presentation": 1,
 					"presentation_rect": [
 						84.0,
-						4.0,
+						0.0,
 						360.0,
 						18.0
 					],

@@ -58,17 +58,17 @@ class Panel:
 
     def _lamp(self) -> None:
         patch = self.patch
-        panel = patch.control("panel", (8, 8, 10, 10), rounded=10, bgfillcolor=[0.55, 0.55, 0.55, 1.0])
+        panel = patch.control("panel", (8, 4, 10, 10), rounded=10, bgfillcolor=[0.55, 0.55, 0.55, 1.0])
         states = patch.new(f"route {' '.join(LAMP)}")
         patch.wire(self.display, states, 0)
         for outlet, colour in enumerate(LAMP.values()):
             says = patch.control("message", text=f"bgfillcolor {colour}")
             patch.chain(states, says, panel, outlet=outlet)
-        self._shown("lamp", (22, 4, 60, 18), 0)
+        self._shown("lamp", (22, 0, 60, 18), 0)
 
     def _texts(self) -> None:
         patch = self.patch
-        self._shown("text", (84, 4, 360, 18), 1)
+        self._shown("text", (84, 0, 360, 18), 1)
         bar = patch.control("slider", (330, 74, 114, 12), orientation=1, size=101.0, ignoreclick=1, varname="progress")
         patch.wire(self.display, bar, 2)
         self._shown("file", (8, 150, 436, 18), 3)

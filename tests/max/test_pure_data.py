@@ -26,7 +26,11 @@ def pd():
 
     @contextmanager
     def run(daemon, *messages):
-        first = (f"mgb-daemon 127.0.0.1 {daemon.port}", f"mgb-listen {free_port()}", f"mgb-project symbol {daemon.song}")
+        first = (
+            f"mgb-daemon 127.0.0.1 {daemon.port}",
+            f"mgb-listen {free_port()}",
+            f"mgb-project symbol {daemon.song}",
+        )
         sends = [part for message in (*first, *messages) for part in ("-send", message)]
         command = [path, "-nogui", "-noaudio", "-nomidi", "-stderr", "-open", str(PATCH), *sends]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
