@@ -16,9 +16,14 @@ from typing import Any
 import psutil
 
 from musicgen_bridge import __version__, ports
+from musicgen_bridge.control.controllers import Maps
 from musicgen_bridge.control.desk import Desk
+from musicgen_bridge.control.midi import CLIENT, Midi
 from musicgen_bridge.control.osc import Server, serve
 from musicgen_bridge.errors import BridgeError, DiskError
+from musicgen_bridge.follow.midi_clock import MidiClock
+from musicgen_bridge.follow.session import Follow
+from musicgen_bridge.follow.sources import SOURCES
 from musicgen_bridge.jobs import Jobs
 from musicgen_bridge.journal import Journal
 from musicgen_bridge.presets import Presets, shipped
@@ -50,6 +55,8 @@ class _Daemon:
         self._draining = False
         self._jobs: Jobs
         self._worker: Worker
+        self._follow: Follow
+        self._midi: Midi
         self._loop: asyncio.AbstractEventLoop
 
     async def run(self) -> int:
@@ -69,10 +76,16 @@ class _Daemon:
             self._jobs = Jobs(journal, limit=settings.queue)
             self._worker = Worker(settings, self._jobs, on_state=self._look)
             desk = self._desk(server, token)
+            self._follow = Follow(settings.follow, lambda: desk.told_at, desk.follow, self._loop.time)
+            self._midi = self._controllers(server, desk)
             desk.open()
             stopping.push_async_callback(desk.close)
             self._worker.start()
             stopping.push_async_callback(self._worker.stop)
+            self._follow.open(SOURCES)
+            stopping.push_async_callback(self._follow.close)
+            await self._midi.open()
+            stopping.push_async_callback(self._midi.close)
             self._listen_to_signals()
             return await self._until_ended()
 
@@ -97,6 +110,22 @@ class _Daemon:
             inputs=ports.audio_inputs,
         )
 
+    def _controllers(self, server: Server, desk: Desk) -> Midi:
+        """Return MIDI as a client of the desk inside this process."""
+        maps = Maps(self._settings.presets / "controllers", shipped() / "controllers")
+        for problem in maps.problems:
+            log.warning("%s", problem)
+        clock = MidiClock(lambda values: self._follow.tell("midi", values), lambda: desk.session.signature.quarters)
+        midi = Midi(
+            self._settings.midi,
+            maps,
+            send=lambda message: server.on_packet(message, CLIENT),
+            known=lambda request_id: self._jobs.find(CLIENT, request_id) is not None,
+            clock=clock.take,
+        )
+        server.local[CLIENT] = midi.hear
+        return midi
+
     def _state(self) -> dict[str, str | int | float]:
         """Return what /musicgen/status tells of the daemon."""
         return {
@@ -106,8 +135,8 @@ class _Daemon:
             "device": self._worker.device,
             "queued": self._jobs.queued,
             "running": len(self._jobs.running),
-            "midi": "off",
-            "tempo_source": "osc",
+            "midi": self._midi.status,
+            "tempo_source": self._follow.source,
         }
 
     def stop(self, drain: bool) -> None:

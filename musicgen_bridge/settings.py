@@ -25,6 +25,9 @@ STOCK_MODELS = {
 }
 """Aliases of the published checkpoints by their names on the Hugging Face hub."""
 
+TEMPO_SOURCES = ("midi", "jack", "link", "ableton", "reaper")
+"""What can be followed: MIDI clock, JACK transport, Ableton Link, AbletonOSC and Reaper's OSC."""
+
 
 def config_file() -> Path:
     """Return where the settings are read from unless a flag names another file."""
@@ -55,9 +58,19 @@ class Settings:
         },
     )
     queue: int = field(default=64, metadata={"doc": "how many jobs may wait"})
+    midi: str = field(
+        default="on",
+        metadata={
+            "doc": 'off, on (a virtual port) or patterns of controllers besides, such as "Launchpad*, nanoKONTROL*"'
+        },
+    )
+    follow: tuple[str, ...] = field(
+        default=("midi",),
+        metadata={"doc": f"whose tempo is followed, the first that is there: {', '.join(TEMPO_SOURCES)}; or none"},
+    )
     presets: Path = field(
         default_factory=lambda: platformdirs.user_config_path(APP, appauthor=False) / "presets",
-        metadata={"doc": "folder of the user's own presets, which go before the shipped ones"},
+        metadata={"doc": "folder of the user's own presets, and of controller maps in its folder controllers"},
     )
     state: Path = field(
         default_factory=lambda: platformdirs.user_state_path(APP, appauthor=False),
@@ -144,6 +157,18 @@ def _models(value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def _sources(value: Any) -> tuple[str, ...]:
+    listed = value.split(",") if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+        raise ArgumentError(f"must be a list of {', '.join(TEMPO_SOURCES)}, not {value!r}")
+    names = tuple(name for name in (one.strip() for one in listed) if name not in ("", "none"))
+    for name in names:
+        if name not in TEMPO_SOURCES:
+            near = suggestion(name, TEMPO_SOURCES)
+            raise ArgumentError(f"must be a list of {', '.join(TEMPO_SOURCES)}, not {name!r}{near}")
+    return names
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "model": _text,
     "models": _models,
@@ -155,6 +180,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "roots": _folders,
     "demucs": _folder,
     "queue": _whole(1, 10_000),
+    "midi": _text,
+    "follow": _sources,
     "presets": _folder,
     "state": _folder,
 }

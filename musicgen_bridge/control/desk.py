@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hmac
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 
@@ -63,6 +64,9 @@ class Desk:
         alias to a line about it; `defaults` are what no client can reset; `midi` and `inputs` name the ports there are.
         """
         self.session = session
+        self.told_at = -math.inf
+        """When the client that last told the tempo was last heard, by the loop's clock."""
+        self._teller = ""
         self._server, self._jobs = server, jobs
         self._presets, self._models, self._roots = presets, models, roots
         self._token, self._instance = token, instance
@@ -85,6 +89,10 @@ class Desk:
         self._server.on_packet, self._server.on_closed = self._take, self._clients.gone
         self._jobs.on_event = self._tell
 
+    def follow(self, values: Mapping[str, Value]) -> None:
+        """Change the session as a source of tempo tells it, in (checked) values of `SESSION_KEYS`."""
+        self.session = update_session(self.session, values)
+
     async def close(self) -> None:
         """Say goodbye to every client with a lease, and end."""
         self._server.on_packet = lambda packet, sender: None
@@ -101,6 +109,8 @@ class Desk:
             self._server.refuse(sender, "what only the daemon says")
         else:
             self._clients.heard(sender, _now())
+            if sender == self._teller:
+                self.told_at = _now()
             self._intake.take(packet, sender)
 
     def _handle(self, call: Call) -> Awaitable[None] | None:
@@ -169,6 +179,8 @@ class Desk:
         if project := values.get("project"):
             values["project"] = await asyncio.to_thread(project_folder, str(project), self._roots)
         self.session = update_session(self.session, values)
+        if "bpm" in values:
+            self._teller, self.told_at = call.sender, _now()
         pairs = dataclasses.asdict(self.session) | {"signature": str(self.session.signature)}
         self._reply(call, replies.SESSION_REPLY, pairs=pairs)
 

@@ -43,6 +43,8 @@ class Server:
         """Called with each packet and its sender."""
         self.on_closed: Callable[[str], None] = lambda sender: None
         """Called with a TCP peer that has gone."""
+        self.local: dict[str, Callable[[Message], None]] = {}
+        """Peers inside this process, by name: they hear the messages themselves."""
         self.streams: dict[str, _Stream] = {}
         """The open TCP connections, the one silent longest first."""
         self._datagrams = _Datagrams(self)
@@ -64,6 +66,9 @@ class Server:
 
     def send(self, to: str, message: Message) -> None:
         """Send a message to a peer; to one that has gone, or does not read, it is lost."""
+        if hear := self.local.get(to):
+            hear(message)
+            return
         transport, _, where = to.partition(":")
         data = encode(message)
         if transport == "udp":

@@ -1,0 +1,87 @@
+"""JACK's dummy driver as the MIDI system, on a server of its own, and controllers as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import mido
+import pytest
+
+API = "mido.backends.rtmidi/UNIX_JACK"
+PATIENCE_S = 20.0
+
+
+def needed(name: str, package: str) -> str:
+    """Return the path of a program that apt brings; without it the test fails in CI on Linux, else it is skipped."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"{name} is missing: sudo apt-get install -y {package}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" and sys.platform == "linux" else pytest.skip(reason)
+    return path
+
+
+@contextmanager
+def jack_server() -> Iterator[str]:
+    """Run a JACK server for this process and its children; they take it for the machine's MIDI system."""
+    name, before = f"test-{uuid.uuid4().hex[:8]}", mido.backend
+    command = [needed("jackd", "jackd2"), "--no-realtime", "-n", name, "-d", "dummy", "-r", "48000", "-p", "128"]
+    changes = {"JACK_DEFAULT_SERVER": name, "JACK_NO_AUDIO_RESERVATION": "1", "MIDO_BACKEND": API}
+    known = {key: os.environ.get(key) for key in changes}
+    os.environ.update(changes)
+    mido.set_backend(API)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        subprocess.run([needed("jack_wait", "jackd2"), "-s", name, "-w", "-t", "20"], check=True, capture_output=True)
+        yield name
+    finally:
+        process.terminate()  # killed, it would leave its place in JACK's table of eight servers taken
+        process.wait(PATIENCE_S)
+        mido.backend = before
+        for key, value in known.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+class Controller:
+    """A MIDI device in a process of its own: what it sends, and what is sent to it."""
+
+    def __init__(self, name: str) -> None:
+        command = [sys.executable, "-m", "tests.control.controller", name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        assert self.line() == "ready"
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._lines.put(line.strip())
+
+    def line(self) -> str:
+        """Return the next thing it says."""
+        return self._lines.get(timeout=PATIENCE_S)
+
+    def send(self, *message: int) -> None:
+        """Send one message."""
+        self.say(" ".join(map(str, message)))
+
+    def hear(self) -> list[int]:
+        """Return the next message that comes to it."""
+        return [int(byte) for byte in self.line().split()]
+
+    def say(self, line: str) -> None:
+        """Have it do something: the bytes of a message, or `clock <bpm> <ticks>`."""
+        assert self.process.stdin is not None
+        print(line, file=self.process.stdin, flush=True)
+
+    def unplug(self) -> None:
+        """Make it vanish."""
+        self.process.kill()
+        self.process.wait()
