@@ -1,0 +1,74 @@
+-- @noindex
+-- The dialog of an action: prompt and preset, as they were last time, and what else the action needs.
+
+local message = require("message")
+
+local ask = {}
+
+--- Shows a dialog of fields { caption, default }; returns the answers, or nil where it was cancelled.
+function ask.fields(title, fields)
+  local captions, defaults = {}, {}
+  for index, field in ipairs(fields) do
+    captions[index], defaults[index] = field[1], field[2]
+  end
+  local options = ",extrawidth=320,separator=\n" -- a prompt holds commas
+  local ok, said = reaper.GetUserInputs(
+    message.TITLE .. ": " .. title,
+    #fields,
+    table.concat(captions, ",") .. options,
+    table.concat(defaults, "\n")
+  )
+  if not ok then
+    return nil
+  end
+  local answers = {}
+  for answer in (said .. "\n"):gmatch("([^\n]*)\n") do
+    answers[#answers + 1] = answer:match("^%s*(.-)%s*$")
+  end
+  return answers
+end
+
+--- Returns the words of last time.
+function ask.last()
+  local preset = reaper.GetExtState(message.TITLE, "preset")
+  return { prompt = reaper.GetExtState(message.TITLE, "prompt"), preset = tonumber(preset) }
+end
+
+--- Keeps words for next time.
+function ask.keep(words)
+  reaper.SetExtState(message.TITLE, "prompt", words.prompt, true)
+  reaper.SetExtState(message.TITLE, "preset", words.preset and ("%d"):format(words.preset) or "", true)
+end
+
+local function preset_of(text)
+  local number = math.tointeger(tonumber(text))
+  if text ~= "" and not number then
+    message.stop("A preset is named by its number here; the window lists them.")
+  end
+  return number
+end
+
+--- Asks for prompt, preset and a further field (or none); returns { prompt, preset } and the answer, or nil.
+function ask.words(title, prompt, extra)
+  local last = ask.last()
+  local preset = last.preset and ("%d"):format(last.preset) or ""
+  local fields = { { "Prompt", prompt or last.prompt }, { "Preset number or nothing", preset }, extra }
+  local answers = ask.fields(title, fields)
+  if not answers then
+    return nil
+  end
+  local words = { prompt = answers[1], preset = preset_of(answers[2]) }
+  ask.keep(words)
+  return words, answers[3]
+end
+
+--- Returns a whole number from 1 to `most` that an answer holds; stops where it is none.
+function ask.count(text, what, most)
+  local number = math.tointeger(tonumber(text))
+  if not number or number < 1 or number > most then
+    message.stop(("%s must be a whole number from 1 to %d."):format(what, most))
+  end
+  return number
+end
+
+return ask

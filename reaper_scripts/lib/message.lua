@@ -1,0 +1,44 @@
+-- @noindex
+-- What is said to the musician: a failure in a box, progress in the status line.
+
+local message = {}
+
+message.TITLE = "musicgen-bridge"
+
+--- Ends the action with a text for the musician; `message.guard` shows it.
+function message.stop(text)
+  error({ text = text }, 0)
+end
+
+function message.show(text)
+  reaper.MB(text, message.TITLE, 0)
+end
+
+--- Runs a function and shows what `stop` said; any other error is a mistake of ours and goes on to Reaper.
+function message.guard(run, ...)
+  local ok, why = pcall(run, ...)
+  if ok then
+    return
+  end
+  if type(why) == "table" and why.text then
+    message.show(why.text)
+  else
+    error(why, 0)
+  end
+end
+
+--- Runs an action as `guard` does. It may be started again while it runs: each render is followed by itself.
+function message.action(run)
+  if reaper.set_action_options then -- from Reaper 7 on; before that Reaper asks
+    reaper.set_action_options(2)
+  end
+  message.guard(run)
+end
+
+--- Shows how a job is getting on, in Reaper's status line and in the window; "" when it is over.
+function message.progress(text)
+  reaper.SetExtState(message.TITLE, "progress", text, false)
+  reaper.Help_Set(text == "" and "" or message.TITLE .. ": " .. text, false)
+end
+
+return message

@@ -1,0 +1,185 @@
+-- What the actions say before anything is rendered, and the modules that need no daemon.
+
+local stub = require("stub")
+
+local FOLDER, SONG = os.getenv("REAPER_TEST_FOLDER"), os.getenv("REAPER_TEST_SONG")
+local world
+
+local function act(name, ...)
+  world.answers = { ... }
+  stub.run("musicgen-bridge_" .. name .. ".lua")
+  stub.turn()
+end
+
+local function says(text)
+  assert.equal(1, #world.boxes)
+  assert.truthy(world.boxes[1]:find(text, 1, true), world.boxes[1])
+  assert.same({}, world.commands)
+end
+
+describe("before anything is rendered", function()
+  before_each(function() world = stub.new(FOLDER, SONG) end)
+
+  it("an unsaved project is told to be saved", function()
+    world.project.path = ""
+    act("generate")
+    says("Save the project first")
+  end)
+
+  for _, name in ipairs({ "generate", "variations", "parts" }) do
+    it(name .. " needs a time selection", function()
+      act(name)
+      says("time selection")
+    end)
+  end
+
+  for _, name in ipairs({ "melody", "continue", "regenerate", "again" }) do
+    it(name .. " needs an item", function()
+      act(name)
+      says("Select an item")
+    end)
+  end
+
+  it("regenerate needs a time selection over the item", function()
+    stub.item(world.project.tracks[1], "x.wav", 10, 2)
+    world.project.selection = { 0, 10 }
+    act("regenerate")
+    says("time selection over a part")
+  end)
+
+  it("again needs an item of ours", function()
+    stub.item(world.project.tracks[1], "x.wav", 0, 1).texts.P_NOTES = "musicgen-bridge {not JSON"
+    act("again")
+    says("hold no request")
+  end)
+
+  it("MIDI is no recording", function()
+    stub.item(world.project.tracks[1], "x.wav", 0, 1).active.midi = true
+    act("melody", { "lead", "" })
+    says("MIDI")
+  end)
+
+  it("a preset is a number, and takes are counted", function()
+    world.project.selection = { 0, 1 }
+    act("generate", { "x", "dub" })
+    says("named by its number")
+    world.boxes = {}
+    act("variations", { "x", "", "many" })
+    says("whole number from 1 to 32")
+  end)
+
+  it("a cancelled dialog does nothing", function()
+    world.project.selection = { 0, 1 }
+    act("generate", false)
+    assert.same({}, world.boxes)
+    assert.same({}, world.commands)
+  end)
+
+  it("cancel says when there is nothing to cancel", function()
+    act("cancel")
+    says("Nothing is being rendered")
+  end)
+end)
+
+describe("the tempo map", function()
+  local timing
+  before_each(function()
+    world = stub.new(FOLDER, SONG)
+    stub.run("musicgen-bridge_cancel.lua")
+    package.path = stub.scripts .. "/lib/?.lua;" .. package.path
+    timing = require("timing")
+  end)
+
+  local function keys(from, to, ...)
+    world.project.markers = { ... }
+    return timing.keys(world.project, { from = from, to = to })
+  end
+
+  it("gives bars where it is steady, at a marker's place too", function()
+    local steady = { time = 0, bpm = 97.5, beats = 7, unit = 8 }
+    local bar = 7 / 2 * 60 / 97.5
+    local wanted = { bpm = 97.5, signature = "7/8", sample_rate = 48000, bars = 3 }
+    assert.same(wanted, keys(bar, 4 * bar, steady))
+    local before = { time = bar, bpm = 97.5, beats = 7, unit = 8 }
+    local behind = { time = 4 * bar, bpm = 150, beats = 4, unit = 4 }
+    assert.same(wanted, keys(bar, 4 * bar, { time = 0, bpm = 60, beats = 4, unit = 4 }, before, behind))
+  end)
+
+  it("gives seconds and the mean tempo where it changes or glides", function()
+    local change = { time = 1, bpm = 60, beats = 4, unit = 4 }
+    local changed = keys(0, 4, { time = 0, bpm = 120, beats = 4, unit = 4 }, change)
+    assert.same({ bpm = 75, signature = "4/4", sample_rate = 48000, seconds = 4 }, changed)
+    local to = { time = 10, bpm = 140, beats = 4, unit = 4 }
+    local glide = keys(2, 4, { time = 0, bpm = 100, beats = 4, unit = 4, glides = true }, to)
+    assert.same({ bpm = 112, signature = "4/4", sample_rate = 48000, seconds = 2 }, glide)
+  end)
+
+  it("takes the audio device's rate where the project has none", function()
+    world.project.values.PROJECT_SRATE_USE, world.device_rate = 0, "96000"
+    assert.equal(96000, keys(0, 2, world.project.markers[1]).sample_rate)
+  end)
+
+  it("counts bars from anywhere", function()
+    world.project.markers = {
+      { time = 0, bpm = 120, beats = 3, unit = 4 },
+      { time = 3, bpm = 60, beats = 3, unit = 4 },
+    }
+    local span = timing.bars_from(world.project, 1.5, 2)
+    assert.is_true(math.abs(span.to - 6) < 1e-9)
+  end)
+end)
+
+describe("a command line", function()
+  local command
+  before_each(function()
+    world = stub.new(FOLDER, SONG)
+    stub.run("musicgen-bridge_cancel.lua")
+    package.path = stub.scripts .. "/lib/?.lua;" .. package.path
+    command = require("command")
+  end)
+
+  it("is quoted as Windows takes it apart", function()
+    local words = { [[C:\my files\]], 'a "b"', [[c\"d]] }
+    assert.equal([["C:\my files\\" "a \"b\"" "c\\\"d"]], command.line(words, true))
+  end)
+
+  it("is quoted as Reaper takes it apart elsewhere", function()
+    assert.equal([["/a b" '/c"d' `/e"'f`]], command.line({ "/a b", '/c"d', [[/e"'f]] }, false))
+    assert.has_error(function() command.line({ "\"'`" }, false) end)
+  end)
+
+  it("begins with the program that was shown, when it is found nowhere", function()
+    local getenv = os.getenv
+    os.getenv = function() return "/nowhere" end -- luacheck: ignore 122
+    world.chosen_file = "/bin/echo"
+    assert.equal("/bin/echo", command.program())
+    assert.equal("/bin/echo", world.ext["musicgen-bridge/program"])
+    world.ext, world.chosen_file = {}, nil
+    assert.has_error(function() command.program() end)
+    os.getenv = getenv -- luacheck: ignore 122
+  end)
+end)
+
+describe("JSON", function()
+  local json
+  before_each(function()
+    package.path = stub.scripts .. "/lib/?.lua;" .. package.path
+    json = require("json")
+  end)
+
+  it("comes back as it went", function()
+    local value = { text = "a\"b\\c\n\1é𝄞", list = { 1, 2.5, { deep = true } }, no = false, whole = 3, small = 1e-7 }
+    assert.same(value, json.decode(json.encode(value)))
+  end)
+
+  it("is read as others write it", function()
+    local read = json.decode(' { "a\\u00e9" : [ ] , "b":null, "c" : "\\ud834\\udd1e\\/\\\\ud834", "d":-1.5e2 } ')
+    assert.same({ ["aé"] = {}, c = "𝄞/\\ud834", d = -150 }, read)
+  end)
+
+  for _, text in ipairs({ "", "{", "[1,", '{"a" 1}', '"a', '"\\x"', "nil", "1 2", "{]", '{"a":1,}', "nan" }) do
+    it("is refused where it is none: " .. text, function()
+      assert.has_error(function() json.decode(text) end)
+    end)
+  end
+end)
