@@ -292,13 +292,13 @@ function finish(job, given) {
   }
   job.stems[index] = true;
   latest = String(given[4]);
+  display("file", latest);
+  outlet(3, ["stem", latest, index, total, given[5], given[6], given[7]]);
   if (Object.keys(job.stems).length >= total) {
     forget(job);
     display("progress", 100);
     display("text", total > 1 ? "done: " + total + " stems" : "done");
   }
-  display("file", latest);
-  outlet(3, ["stem", latest, index, total, given[5], given[6], given[7]]);
 }
 
 function fail(id, job, given) {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.conftest import Daemon
 from tests.max import amxd
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,16 @@ def node() -> str:
         reason = "node is missing: sudo apt-get install -y nodejs"
         pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
     return path
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory):
+    """One running daemon for all of these tests."""
+    folder = tmp_path_factory.mktemp("daemon")
+    (folder / "root").mkdir()
+    running = Daemon(folder / "root", folder / "state").start()
+    yield running
+    running.kill()
 
 
 class Running:

@@ -252,7 +252,7 @@ def test_a_refusal_is_said_and_ends_the_take(daemon, device):
 def test_a_take_outlives_the_daemon_that_was_killed_and_started_again(new_daemon, device):
     daemon = new_daemon().start()
     running = ready(device(daemon))
-    turn(running, {**SHORT, "Bars": 8})
+    turn(running, {**SHORT, "Bars": 4})
     running.touch("Generate")
     running.says("generating")
     daemon.kill()
@@ -262,7 +262,7 @@ def test_a_take_outlives_the_daemon_that_was_killed_and_started_again(new_daemon
     running.touch("Seed", 4)  # from here on only what the new daemon says counts
     daemon.start()
     (path,) = placed(running)
-    assert soundfile.info(path).frames == int(8 * 3.5 * 60 * 48_000 / 126.5 + 0.5)
+    assert soundfile.info(path).frames == int(4 * 3.5 * 60 * 48_000 / 126.5 + 0.5)
     assert len(running.find(event="placed")) == 1
     running.shows("lamp display", "ready")
 

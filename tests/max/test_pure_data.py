@@ -72,11 +72,11 @@ def test_the_example_patch_cancels(daemon, pd):
         says("FAIL", "E_CANCELLED")
 
 
-def test_the_example_patch_finds_a_daemon_that_is_started_again(new_daemon, pd):
-    daemon = new_daemon().start()
+def test_the_example_patch_finds_a_daemon_that_is_started_later(new_daemon, pd):
+    daemon = new_daemon()
+    daemon.song.mkdir()
     with pd(daemon) as says:
+        daemon.start()
         says("STATE", "ready")
         daemon.end()
         says("STATE", "gone")
-        daemon.start()
-        says("STATE", "ready")
