@@ -270,6 +270,37 @@ def doctor(settings: Settings, as_json: bool) -> int:
     return FAILED if any(finding.state == "problem" for finding in found) else OK
 
 
+_PROGRAM = click.Choice(["live", "max", "reaper"])
+
+
+@cli.command()
+@click.argument("program", type=_PROGRAM)
+@click.option("--dest", type=click.Path(path_type=Path), metavar="FOLDER", help="copy them here instead")
+@setting_flags("state")
+def install(settings: Settings, program: str, dest: Path | None) -> None:
+    """Copy the device or the scripts to where PROGRAM looks: live, max or reaper.
+
+    An older copy is replaced; a file of yours, or one that you changed, is not.
+    """
+    from musicgen_bridge.install import PROGRAMS, install
+
+    click.echo(f"copied to {install(program, settings.state, dest)}")
+    click.echo(f"next: {PROGRAMS[program].then}")
+
+
+@cli.command()
+@click.argument("program", type=_PROGRAM)
+@setting_flags("state")
+def uninstall(settings: Settings, program: str) -> None:
+    """Take back what install copied for PROGRAM; files that were changed since stay."""
+    from musicgen_bridge.install import uninstall
+
+    folder, kept = uninstall(program, settings.state)
+    click.echo(f"removed from {folder}")
+    for path in kept:
+        click.echo(f"kept, since it was changed: {path}")
+
+
 @cli.command()
 @click.option(
     "--project",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from musicgen_bridge.errors import ModelError
+from musicgen_bridge.install import check
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.settings import APP, STOCK_MODELS, Settings, model_folder
 
@@ -42,6 +43,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         ("folders", folders),
         ("models", models),
         ("presets", presets),
+        ("programs", programs),
         ("MIDI", midi),
         ("audio", audio),
         ("files", files),
@@ -207,6 +209,19 @@ def presets(settings: Settings) -> Iterator[Finding]:
         yield Finding("presets", "problem", "no presets", f"the package is incomplete; {REPAIR}")
     for problem in found.problems:
         yield Finding("presets", "problem", problem, "mend the file or move it away")
+
+
+def programs(settings: Settings) -> Iterator[Finding]:
+    """Compare what was installed for Live, Max and Reaper with what this package has."""
+    found = list(check(settings.state))
+    for name, folder, wrong in found:
+        if wrong:
+            advice = f"run: {APP} uninstall {name}, then {APP} install {name} --dest '{folder}'"
+            yield Finding("programs", "problem", f"{name} in {folder}: {wrong}", advice)
+        else:
+            yield Finding("programs", "ok", f"{name} in {folder}")
+    if not found:
+        yield Finding("programs", "ok", f"nothing is installed; {APP} install live, max or reaper")
 
 
 def midi(_: Settings) -> Iterator[Finding]:

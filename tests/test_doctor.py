@@ -13,6 +13,7 @@ import pytest
 from musicgen_bridge import doctor
 from musicgen_bridge.cli import main
 from musicgen_bridge.doctor import Finding
+from musicgen_bridge.install import install
 from musicgen_bridge.settings import Settings
 from tests.conftest import free_port
 
@@ -36,7 +37,7 @@ def exit_code(*arguments: object) -> int:
 def test_every_area_is_looked_at_and_a_problem_decides_the_exit_code(tmp_path: Path, capfd) -> None:
     code = exit_code("--json", "--state", tmp_path, "--root", tmp_path, "--port", free_port())
     found = json.loads(capfd.readouterr().out)["findings"]
-    areas = {"device", "packages", "port", "folders", "models", "presets", "MIDI", "audio", "files"}
+    areas = {"device", "packages", "port", "folders", "models", "presets", "programs", "MIDI", "audio", "files"}
     assert {finding["area"] for finding in found} == areas
     assert code == any(finding["state"] == "problem" for finding in found)
     assert exit_code("--root", tmp_path / "nowhere", "--port", free_port()) == 1
@@ -116,3 +117,12 @@ def test_a_broken_preset_is_told_with_its_file(settings: Settings) -> None:
 def test_the_written_formats_can_be_written(settings: Settings) -> None:
     (found,) = doctor.files(settings)
     assert found.state == "ok" and "FLAC" in found.text
+
+
+def test_a_broken_installation_is_found(settings: Settings, tmp_path: Path) -> None:
+    assert one(doctor.programs(settings), "nothing is installed").state == "ok"
+    folder = install("live", settings.state, tmp_path / "library")
+    assert one(doctor.programs(settings), "live").state == "ok"
+    (folder / "musicgen-bridge.amxd").unlink()
+    found = one(doctor.programs(settings), "live")
+    assert (found.state, "install live" in found.advice) == ("problem", True)
