@@ -48,13 +48,17 @@ ROOMS = {
     "client": Room("keys control", "pythonosc"),
     "rendering": Room("keys roots presets settings control client stems", lazily="worker"),
     "console": Room(lazily="rich"),
-    "doctor": Room("install presets settings", lazily="client daemon mido packaging psutil sounddevice soundfile torch"),
+    "doctor": Room(
+        "install presets settings", lazily="client daemon mido packaging psutil sounddevice soundfile torch"
+    ),
     "install": Room(packages="platformdirs"),
     "demo": Room("keys control client console daemon", lazily="numpy soundfile"),
     "spool": Room(),
     "flags": Room("keys settings spool", "click"),
     "cli": Room(
-        "keys settings spool flags __init__", "click", lazily="client console daemon demo doctor install presets rendering"
+        "keys settings spool flags __init__",
+        "click",
+        lazily="client console daemon demo doctor install presets rendering",
     ),
     "__init__": Room(),
 }
