@@ -270,6 +270,15 @@ def doctor(settings: Settings, as_json: bool) -> int:
     return FAILED if any(finding.state == "problem" for finding in found) else OK
 
 
+@cli.command()
+@setting_flags("presets")
+def learn(settings: Settings) -> None:
+    """Write the map of a MIDI controller: press its pads and turn its knobs as asked."""
+    from musicgen_bridge.control.learn import run
+
+    click.echo(run(settings.presets / "controllers", click.echo))
+
+
 _PROGRAM = click.Choice(["live", "max", "reaper"])
 
 

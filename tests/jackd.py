@@ -32,7 +32,7 @@ def needed(name: str, package: str) -> str:
 def jack_server() -> Iterator[str]:
     """Run a JACK server for this process and its children; they take it for the machine's MIDI system."""
     name, before = f"test-{uuid.uuid4().hex[:8]}", mido.backend
-    command = [needed("jackd", "jackd2"), "--no-realtime", "-n", name, "-d", "dummy", "-r", "48000", "-p", "128"]
+    command = [needed("jackd", "jackd2"), "--no-realtime", "-n", name, "-d", "dummy", "-r", "48000", "-p", "512"]
     changes = {"JACK_DEFAULT_SERVER": name, "JACK_NO_AUDIO_RESERVATION": "1", "MIDO_BACKEND": API}
     known = {key: os.environ.get(key) for key in changes}
     os.environ.update(changes)
@@ -43,7 +43,10 @@ def jack_server() -> Iterator[str]:
         yield name
     finally:
         process.terminate()  # killed, it would leave its place in JACK's table of eight servers taken
-        process.wait(PATIENCE_S)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
         mido.backend = before
         for key, value in known.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})

@@ -58,7 +58,7 @@ ROOMS = {
     "cli": Room(
         "keys settings spool flags __init__",
         "click",
-        lazily="client console daemon demo doctor install presets rendering",
+        lazily="client console control daemon demo doctor install presets rendering",
     ),
     "__init__": Room(),
 }

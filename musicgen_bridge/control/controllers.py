@@ -1,10 +1,9 @@
-"""Map files: which pad of a controller starts which slot, which knob sets which parameter; and how one is learned."""
+"""Map files: which pad of a controller starts which slot, which knob sets which parameter."""
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -168,101 +167,3 @@ def _knob(entry: Any) -> Knob:
             check(key, low), check(key, high)
             return Knob(key, low, high)
     raise ArgumentError('a control must be like { key = "temperature", low = 0.5, high = 1.5 }')
-
-
-# Learning
-
-LEARNED = (("temperature", 0.5, 1.5), ("guidance", 1.0, 8.0), ("variations", 1, 8))
-"""The parameters that are asked for, with their ranges."""
-
-
-def learn(
-    name: str, ports: Iterable[str], presses: Iterator[list[int]], tell: Callable[[str], None], *, lights: bool
-) -> str:
-    """Ask for the pads, the pad that cancels and the knobs of a controller, and return its map file.
-
-    `presses` yields MIDI messages as they come. A pad pressed twice ends the pads, or stands for none.
-
-    Raises:
-        ArgumentError: no pad was pressed.
-    """
-    tell("Press the pads in the order of the slots, 1, 2, 3, …; press the last one again when that is all.")
-    pads: list[Pad] = []
-    while (pad := _pressed(presses)) not in pads:
-        pads.append(pad)
-        tell(f"  slot {len(pads)}: {_said(pad)}")
-    tell("Press the pad that cancels, or one of a slot if none should.")
-    cancel = _pressed(presses)
-    knobs: dict[int, tuple[str, float, float]] = {}
-    for key, low, high in LEARNED:
-        tell(f"Turn the knob for {key}, or press a pad to leave it out.")
-        if (number := _turned(presses, {*knobs, *(pad.number for pad in (*pads, cancel) if pad.kind == CONTROL)})) >= 0:
-            knobs[number] = (key, low, high)
-            tell(f"  {key}: control {number}")
-    slots: dict[Pad, Slot] = {pad: at for at, pad in enumerate(pads, start=1)}
-    if cancel not in slots:
-        slots[cancel] = CANCEL
-    return _written(name, ports, lights, slots, knobs)
-
-
-def _presses(message: list[int]) -> Pad | None:
-    match message:
-        case [status, number, value] if status & 0xF0 == NOTE and value:
-            return Pad(NOTE, number)
-        case [status, number, 127] if status & 0xF0 == CONTROL:
-            return Pad(CONTROL, number)
-    return None
-
-
-def _pressed(messages: Iterator[list[int]]) -> Pad:
-    for message in messages:
-        if pad := _presses(message):
-            return pad
-    raise ArgumentError("the controller is gone; connect it and learn again")
-
-
-def _turned(messages: Iterator[list[int]], known: set[int]) -> int:
-    """Return the number of the control that is turned, -1 when a pad is pressed instead."""
-    for message in messages:
-        match message:
-            case [status, number, value] if status & 0xF0 == CONTROL and number not in known:
-                return number
-            case [status, _, value] if status & 0xF0 == NOTE and value:
-                return -1
-            case [status, _, 127] if status & 0xF0 == CONTROL:
-                return -1
-    raise ArgumentError("the controller is gone; connect it and learn again")
-
-
-def _said(pad: Pad) -> str:
-    return f"{'note' if pad.kind == NOTE else 'control'} {pad.number}"
-
-
-def _written(
-    name: str,
-    ports: Iterable[str],
-    lights: bool,
-    slots: Mapping[Pad, Slot],
-    knobs: Mapping[int, tuple[str, float, float]],
-) -> str:
-    lines = [f"name = {_quoted(name)}", f"ports = [{', '.join(_quoted(port) for port in ports)}]"]
-    lines += [f"lights = {str(lights).lower()}"]
-    for title, kind in (("notes", NOTE), ("buttons", CONTROL)):
-        entries = [f"{pad.number} = {_quoted(slot) if isinstance(slot, str) else slot}"
-                   for pad, slot in slots.items() if pad.kind == kind]  # fmt: skip
-        lines += ["", f"[{title}]", *entries] if entries else []
-    if knobs:
-        lines += ["", "[controls]"]
-        lines += [f'{at} = {{ key = "{key}", low = {low}, high = {high} }}' for at, (key, low, high) in knobs.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{"".join(c for c in escaped if c.isprintable())}"'
-
-
-def port_pattern(port: str) -> str:
-    """Return the pattern of a port's name without the numbers that ALSA and Windows put behind it."""
-    stem = re.sub(r"\s+(\d+:)?\d+$", "", port)
-    return re.sub(r"([*?\[])", r"[\1]", stem) + "*"

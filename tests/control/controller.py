@@ -31,4 +31,5 @@ def main(name: str) -> None:
                 time.sleep(0.001)  # as long as three bytes take on a MIDI cable
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])
