@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from twins import Twin
 
-from musicgen_bridge.engine import Sampling, decode, reference
+from musicgen_bridge.engine import Sampling, decode, reference, step
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.pattern import UNKNOWN, delay, undelay
@@ -100,7 +100,7 @@ def test_a_row_does_not_depend_on_its_neighbours(tiny: Twin) -> None:
 def test_masked_lengths_as_a_graph_needs_them_change_nothing(tiny: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
     codes, noises, pitches = unknown(tiny, 2), Noises(tiny, 2), chromas(tiny, 2)
     exact = run(tiny, ["a", "a"], codes, iter(noises.all), pitches)
-    monkeypatch.setitem(decode.GRANULES, "cpu", 8)
+    monkeypatch.setitem(step.GRANULES, "cpu", 8)
     assert torch.equal(run(tiny, ["a", "a"], codes, iter(noises.all), pitches), exact)
 
 
