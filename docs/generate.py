@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from musicgen_bridge.cli import cli
+from musicgen_bridge.control.controllers import CONTROL, NOTE, ControllerMap, Maps
 from musicgen_bridge.errors import BY_CODE
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.settings import Settings, documentation
@@ -61,7 +62,37 @@ def presets() -> str:
     return _table(("slot", "name", "role", "genre", ""), rows)
 
 
-PARTS: dict[str, Callable[[], str]] = {part.__name__: part for part in (settings, errors, commands, presets)}
+def controllers() -> str:
+    """The controllers whose maps come with the package."""
+    rows = (
+        (one.name, _pads(one, NOTE), _pads(one, CONTROL), _knobs(one), "yes" if one.lights else "no")
+        for one in Maps(shipped() / "controllers").all()
+    )
+    return _table(("controller", "notes", "buttons (control changes)", "knobs and faders", "lights"), rows)
+
+
+def _pads(one: ControllerMap, kind: int) -> str:
+    slots = {pad.number: slot for pad, slot in one.pads.items() if pad.kind == kind}
+    runs: list[list[int]] = []
+    for number in sorted(number for number, slot in slots.items() if isinstance(slot, int)):
+        if runs and number == runs[-1][-1] + 1 and slots[number] == int(slots[number - 1]) + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts = [
+        f"{run[0]}–{run[-1]}: slots {slots[run[0]]}–{slots[run[-1]]}" if run[1:] else f"{run[0]}: slot {slots[run[0]]}"
+        for run in runs
+    ]
+    return ", ".join(texts + [f"{number}: {slot}" for number, slot in slots.items() if isinstance(slot, str)])
+
+
+def _knobs(one: ControllerMap) -> str:
+    return ", ".join(f"{number}: {knob.key.name} {knob.low:g}–{knob.high:g}" for number, knob in one.knobs.items())
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    part.__name__: part for part in (settings, errors, commands, presets, controllers)
+}
 
 
 def _table(headers: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

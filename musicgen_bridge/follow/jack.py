@@ -24,11 +24,11 @@ async def follow(tell: Tell) -> None:
     Raises:
         ImportError: the package JACK-Client, or JACK itself, is not installed.
     """
-    client = await asyncio.to_thread(_quiet_jack)
+    package = await asyncio.to_thread(_quiet_jack)
     while True:
-        with contextlib.suppress(client.JackOpenError):
-            opened = await asyncio.to_thread(client.Client, "musicgen-bridge-follow", no_start_server=True)
-            await _look(opened, tell)
+        with contextlib.suppress(package.JackOpenError):
+            client = await asyncio.to_thread(package.Client, "musicgen-bridge-follow", no_start_server=True)
+            await _look(client, package.ROLLING, tell)
         await asyncio.sleep(AGAIN_S)
 
 
@@ -43,7 +43,7 @@ def _quiet_jack() -> Any:
     return jack
 
 
-async def _look(client: jack.Client, tell: Tell) -> None:
+async def _look(client: jack.Client, rolling: object, tell: Tell) -> None:
     """Tell the transport until the server has gone."""
     gone = threading.Event()
     client.set_shutdown_callback(lambda status, reason: gone.set())
@@ -51,7 +51,7 @@ async def _look(client: jack.Client, tell: Tell) -> None:
     try:
         while not gone.is_set():
             state, position = client.transport_query()
-            tell({"playing": str(state) == "ROLLING", **session_values(position)})
+            tell({"playing": state == rolling, **session_values(position)})
             await asyncio.sleep(LOOK_S)
     finally:
         client.close()

@@ -9,6 +9,8 @@ from musicgen_bridge.control.controllers import Maps
 from musicgen_bridge.control.midi import CLIENT, Midi
 from musicgen_bridge.control.midi_ports import OWN
 from musicgen_bridge.errors import CancelledError
+from musicgen_bridge.follow.midi_clock import START, STOP, MidiClock
+from musicgen_bridge.follow.session import Follow
 from musicgen_bridge.presets import shipped
 from musicgen_bridge.request import Progress
 from tests.jackd import PATIENCE_S, Controller, jack_server
@@ -242,6 +244,28 @@ def test_jobs_of_an_earlier_daemon_keep_their_lights_and_ids(rig, plug, make_mid
     controller.send(NOTE_ON, 36, 100)
     assert controller.hear() == [NOTE_ON, 36, QUEUED]
     assert jobs(rig) == [("midi", "midi-1-2")]
+
+
+def test_a_clock_sets_the_session_until_a_client_tells_the_tempo(rig, udp, plug, make_midi):
+    follow = Follow(("midi",), lambda: rig.desk.told_at, rig.desk.follow, rig.loop.time)
+    clock = MidiClock(lambda values: follow.tell("midi", values), lambda: rig.desk.session.signature.quarters)
+    controller = plug()
+    make_midi(clock=clock.take)
+    udp.ask("/musicgen/session", 1, "name", "no tempo")
+    controller.send(START)
+    controller.say("clock 187.5 270")
+    assert controller.line() == "ticked"
+    until(lambda: follow.source == "midi")
+    followed = udp.values("/musicgen/session", 2)
+    assert abs(followed["bpm"] - 187.5) < 2
+    assert followed["bpm"] != 120
+    assert followed["playing"] == 1
+    controller.send(STOP)
+    until(lambda: not rig.desk.session.playing)
+    udp.ask("/musicgen/session", 3, "bpm", 97.5)
+    assert follow.source == "osc"
+    rig.on_loop(follow.tell, "midi", {"bpm": 133.25})
+    assert udp.values("/musicgen/status", 4)["bpm"] == 97.5
 
 
 def test_only_what_is_named_is_opened(make_midi, plug):
