@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.follow.session import FRESH_S, TOLD_S, Follow
 from musicgen_bridge.follow.sources import SOURCES
-from musicgen_bridge.settings import TEMPO_SOURCES
+from musicgen_bridge.settings import TEMPO_SOURCES, load
 
 
 class Stand:
@@ -101,3 +102,15 @@ def test_who_is_not_in_the_list_is_not_heard():
 
 def test_the_setting_names_every_source():
     assert {*SOURCES, "midi"} == set(TEMPO_SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("given", "order"), [("link, midi", ("link", "midi")), (["jack"], ("jack",)), ("none", ()), ([], ())]
+)
+def test_the_setting_is_a_list_in_order(given, order):
+    assert load({"follow": given}, environment={}).follow == order
+
+
+def test_a_source_that_there_is_not_is_told_with_the_nearest():
+    with pytest.raises(ArgumentError, match='did you mean "ableton"'):
+        load({"follow": "midi, abelton"}, environment={})
