@@ -11,6 +11,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import mido
 import pytest
@@ -47,6 +48,8 @@ def jack_server() -> Iterator[str]:
             process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
+        for left in Path("/dev/shm").glob(f"jack_*{name}*"):  # by clients that were killed
+            left.unlink()
         mido.backend = before
         for key, value in known.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
