@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from training import codec as _codec  # noqa: F401  (its convolution patch keeps the encoder from synchronizing)
 from training import metronome
-from training.checkpoint import load_codec
+from training.checkpoint import load_codec, read_weights
 from training.model import BOOKS, CODES, LanguageModel, Size, delay, stock_views
 from training.optimizer import Optimizer, trapezoid
 from training.pool import Batch, Pool
@@ -53,26 +53,6 @@ def book_losses(model: LanguageModel, hidden: torch.Tensor, labels: torch.Tensor
     return losses.view(-1, BOOKS).sum(0) / (labels >= 0).sum((0, 2))
 
 
-class Trainer:
-    """The model and its compiled pieces: each block once, whatever its index, and the loss."""
-
-    def __init__(self, model: LanguageModel, compiled: bool) -> None:
-        self.model = model
-        torch._dynamo.config.recompile_limit = 64
-        self.losses: Callable[..., torch.Tensor] = (
-            torch.compile(book_losses, dynamic=False) if compiled else book_losses
-        )
-        for block in model.blocks if compiled else ():
-            block.compile(dynamic=False)
-
-    def __call__(self, batch: Batch, progress: float) -> torch.Tensor:
-        """Return the four books' losses of a batch whose inputs are partly corrupted."""
-        inputs, labels = delay(batch.codes)
-        context = batch.adrift[:, None, None] & (torch.arange(labels.shape[2], device=labels.device) < CONTEXT)
-        labels = labels.masked_fill(context, -100)
-        return losses_of(self.model, batch, corrupt(inputs, batch.adrift, progress), labels, self.losses)
-
-
 def losses_of(
     model: LanguageModel, batch: Batch, inputs: torch.Tensor, labels: torch.Tensor, losses: Callable[..., torch.Tensor]
 ) -> torch.Tensor:
@@ -107,79 +87,81 @@ def save(averaged: LanguageModel, path: Path) -> None:
     unfinished.rename(path)
 
 
-def save_state(model: LanguageModel, optimizer: Optimizer, path: Path) -> None:
-    """Write what continues the training: the weights as they are and the blocks' momentum."""
-    state = {k: v.half().cpu().contiguous() for k, v in stock_views(model).items()}
-    state |= {f"muon.{i}": b.bfloat16().cpu() for i, b in enumerate(optimizer.muon.buffers)}
-    save_file(state, path)
+class Trainer:
+    """The model, its average and its optimizer; on CUDA the loss is compiled, and one block for all of them."""
+
+    def __init__(self, model: LanguageModel, o: argparse.Namespace) -> None:
+        self.model, self.rows = model, {SHORT: o.rows, LONG: max(1, o.rows * 3 // 8)}
+        self.optimizer = Optimizer(model, model.blocks, o.muon_rate, o.adam_rate)
+        self.averaged = copy.deepcopy(model).requires_grad_(False)
+        self.weights = torch.tensor(BOOK_WEIGHTS, device=model.embed.device) / sum(BOOK_WEIGHTS)
+        self.losses: Callable[..., torch.Tensor] = book_losses
+        self.step = 0
+
+    def compile(self, pool: Pool) -> None:
+        """Compile for both lengths of crops."""
+        torch._dynamo.config.recompile_limit = 64
+        self.losses = torch.compile(book_losses, dynamic=False)
+        for block in self.model.blocks:
+            block.compile(dynamic=False)
+        for frames, count in self.rows.items():
+            self.losses_of(pool.blank(count, frames), 0.0).sum().backward()
+        self.model.zero_grad(set_to_none=True)
+
+    def losses_of(self, batch: Batch, progress: float) -> torch.Tensor:
+        """Return the four books' losses of a batch whose inputs are partly corrupted."""
+        inputs, labels = delay(batch.codes)
+        context = batch.adrift[:, None, None] & (torch.arange(labels.shape[2], device=labels.device) < CONTEXT)
+        labels = labels.masked_fill(context, -100)
+        return losses_of(self.model, batch, corrupt(inputs, batch.adrift, progress), labels, self.losses)
+
+    def train(self, pool: Pool, progress: float) -> torch.Tensor:
+        """Take one step and return the four books' losses."""
+        frames = crop_frames(self.step, progress)
+        batch = pool.draw(self.rows[frames], frames, adrift=0.2 if frames == LONG else 0.0)
+        losses = self.losses_of(batch, progress)
+        (losses * self.weights).sum().backward()
+        self.optimizer.step(trapezoid(self.step, progress))
+        if self.step % 4 == 0:
+            decay = min(EMA**4, (1 + self.step) / (40 + self.step))
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
+        self.step += 1
+        return losses.detach()
 
 
 def train(o: argparse.Namespace) -> None:
-    """Compile, wait for the first clips, then train until the time is up."""
+    """Compile, wait for the first clips, then train until the time is up; a resumed run skips the schedule's start."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(o.seed)
     torch.set_float32_matmul_precision("high")
-    rows = {SHORT: o.rows, LONG: max(1, o.rows * 3 // 8)}
     started = time.time()
     model = LanguageModel(Size())
     metronome.install(model)
-    model.to(device)
-    optimizer = Optimizer(model, model.blocks, o.muon_rate, o.adam_rate)
-    averaged = copy.deepcopy(model).requires_grad_(False)
+    if o.resume:
+        read_weights(model, o.resume)
+    trainer = Trainer(model.to(device), o)
     pool = Pool(load_codec(o.codec), o.shards, o.capacity, device, o.keep)
-    trainer = Trainer(model, o.compile)
-    for frames, count in rows.items() if o.compile else ():
-        trainer(pool.blank(count, frames), 0.0).sum().backward()
-    model.zero_grad(set_to_none=True)
-    ready = time.time() - started
-    weights = torch.tensor(BOOK_WEIGHTS, device=device) / sum(BOOK_WEIGHTS)
+    if device.type == "cuda":
+        trainer.compile(pool)
     while pool.size < o.start:
         pool.fill(wait=True)
-    print(
-        json.dumps(
-            {
-                "compiled": round(ready),
-                "start": round(time.time() - started),
-                "clips": pool.size,
-                "perplexity": [round(p) for p in pool.perplexity()],
-            }
-        ),
-        flush=True,
-    )
-    step, snapshots, seen, last = 0, 0, torch.zeros(BOOKS, device=device), time.time()
+    perplexity = [round(p) for p in pool.perplexity()]
+    print(json.dumps({"t": round(time.time() - started), "clips": pool.size, "perplexity": perplexity}), flush=True)
+    seen, begin = torch.zeros(BOOKS, device=device), 0.4 if o.resume else 0.0
     while (elapsed := time.time() - started) < o.minutes * 60:
-        progress = elapsed / (o.minutes * 60)
-        frames = crop_frames(step, progress)
-        losses = trainer(pool.draw(rows[frames], frames, adrift=0.2 if frames == LONG else 0.0), progress)
-        (losses * weights).sum().backward()
-        optimizer.step(trapezoid(step, progress))
-        seen += losses.detach()
-        if step % 4 == 0:
-            decay = min(EMA**4, (1 + step) / (40 + step))
-            torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
-        step += 1
-        if step % o.fill == 0:
+        seen += trainer.train(pool, begin + (1 - begin) * elapsed / (o.minutes * 60))
+        if trainer.step % o.fill == 0:
             pool.fill()
-        if progress > 0.25 * (snapshots + 1):
-            snapshots += 1
-            save(averaged, o.out / f"decoder-{snapshots}.safetensors")
-        if step % o.log == 0:
+        if trainer.step % o.log == 0:
             books = [round(v, 3) for v in (seen / o.log).tolist()]
-            line = {
-                "step": step,
-                "t": round(time.time() - started),
-                "ms": round((time.time() - last) / o.log * 1e3, 1),
-                "clips": pool.size,
-                "train": books,
-            }
-            if step % (5 * o.log) == 0:
-                line["held_out"] = validate(averaged, pool)
+            line = {"step": trainer.step, "t": round(elapsed), "clips": pool.size, "train": books}
+            if trainer.step % (5 * o.log) == 0:
+                line["held_out"] = validate(trainer.averaged, pool)
+                save(trainer.averaged, o.out / "decoder.safetensors")
             print(json.dumps(line), flush=True)
             seen.zero_()
-            last = time.time()
-    save(averaged, o.out / "decoder.safetensors")
-    save_state(model, optimizer, o.out / "state.safetensors")
-    print(json.dumps({"done": step, "t": round(time.time() - started)}), flush=True)
+    save(trainer.averaged, o.out / "decoder.safetensors")
+    print(json.dumps({"done": trainer.step, "t": round(time.time() - started)}), flush=True)
 
 
 def main() -> None:
@@ -188,6 +170,9 @@ def main() -> None:
     parser.add_argument("shards", type=Path, help="folder that training.render fills")
     parser.add_argument("codec", type=Path, help="checkpoint folder or codec safetensors")
     parser.add_argument("out", type=Path, help="folder for decoder.safetensors")
+    parser.add_argument(
+        "--resume", type=Path, help="averaged weights of an earlier run, or a checkpoint's model.safetensors"
+    )
     parser.add_argument("--minutes", type=float, default=13)
     parser.add_argument("--rows", type=int, default=96, help="short crops a step; 3/8 as many long ones")
     parser.add_argument("--start", type=int, default=1500, help="clips to wait for")
@@ -198,7 +183,6 @@ def main() -> None:
     parser.add_argument("--fill", type=int, default=12, help="steps between shards")
     parser.add_argument("--log", type=int, default=100, help="steps between lines")
     parser.add_argument("--keep", action="store_true", help="leave the shards on disk")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available())
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
     train(o)
