@@ -22,7 +22,7 @@ METRES = ("4/4", "3/4", "7/8", "6/8", "5/4", "5/8", "12/8", "15/16", "2/2", "1/4
 BEAT = click_train(np.arange(0.07, 2.5, 0.25), 2.5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     bars=st.sampled_from([0.25, 0.5, 1, 2, 3.25, 7]),
     bpm=st.floats(20, 400),

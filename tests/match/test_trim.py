@@ -33,6 +33,13 @@ def test_what_is_missing_repeats_the_last_bar_in_time():
     assert np.abs(attacks(out[0], np.arange(1, int(29 / beat)) * beat)).max() < 0.001
 
 
+def test_half_a_frame_a_bar_never_adds_up():
+    bar = 2400.5
+    audio = click_train(np.arange(13) * bar / RATE, 13 * bar / RATE)
+    out = lengthen(audio, int(200 * bar), bar, RATE)
+    assert np.abs(attacks(out[0], np.arange(1, 199) * bar / RATE)).max() < 0.0005
+
+
 def test_less_than_a_bar_is_followed_by_silence():
     out = lengthen(np.ones((2, 1000), np.float32), 5000, 1001, RATE)
     assert out.shape == (2, 5000)
