@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -258,6 +259,7 @@ def _hertz(pitch: float) -> float:
     return 440.0 * 2 ** ((pitch - 69) / 12)
 
 
+@lru_cache(maxsize=256)
 def _note(pitch: int, length: float, partials: int, slope: float, attack: float) -> NDArray[np.float64]:
     time = np.arange(int((length + 0.05) * RATE)) / RATE
     frequency = _hertz(pitch)
