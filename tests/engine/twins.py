@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from transformers import (
     AutoTokenizer,
     EncodecConfig,
@@ -25,7 +26,8 @@ from musicgen_bridge.engine import Engine
 
 STARTER = Path(musicgen_bridge.__file__).parent / "starter"
 MODELS = {"musicgen": MusicgenForConditionalGeneration, "musicgen_melody": MusicgenMelodyForConditionalGeneration}
-TEXT = T5Config(d_model=24, d_ff=32, d_kv=8, num_heads=2, num_layers=2, vocab_size=322)
+WORDS = Tokenizer.from_file(str(STARTER / "tokenizer.json")).get_vocab_size()
+TEXT = T5Config(d_model=24, d_ff=32, d_kv=8, num_heads=2, num_layers=2, vocab_size=WORDS)
 CODEC = EncodecConfig(
     sampling_rate=32_000,
     target_bandwidths=[1.2],
