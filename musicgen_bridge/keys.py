@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from musicgen_bridge.errors import ArgumentError, ModelError, PathError
-from musicgen_bridge.request import Part, RenderRequest, Session, Signature
+from musicgen_bridge.errors import ArgumentError, PathError
+from musicgen_bridge.request import SOURCES, Part, RenderRequest, Session, Signature
 
 Value = str | int | float | bool
 """What a key can hold once it has been read from the wire."""
@@ -62,15 +62,18 @@ RENDER_KEYS = table(
     Key("seconds", "f", "length in seconds", 0.05, MAX_SECONDS),
     Key("beats", "f", "length in quarter notes", 1 / 64, 4096),
     *(SESSION_KEYS[name] for name in ("bpm", "signature", "sample_rate", "key", "project")),
-    Key("mode", "s", "inferred when left out", choices=("text", "melody", "continue", "unconditional")),
+    Key("mode", "s", "inferred when left out", choices=("text", "melody", "continue", "unconditional", "fit")),
     Key("melody", "s", "absolute path of a recording whose melody is followed"),
     Key("melody_start", "f", "where the melody begins, in seconds into the recording", 0, 86_400),
     Key("melody_end", "f", "where the melody ends, in seconds into the recording", 0, 86_400),
     Key("continue", "s", "absolute path of a recording that is continued"),
     Key("continue_seconds", "f", "how much of its end the model hears", 0.1, 20),
+    Key("file", "s", "absolute path of a recording that is brought to the session; nothing is generated then"),
+    Key("file_start", "f", "where the recording is taken from, in seconds", 0, 86_400),
+    Key("file_end", "f", "where the recording is taken to, in seconds", 0, 86_400),
     Key("variations", "i", "how many takes of the same prompt, as one batch", 1, MAX_STEMS),
     Key("parts", "s", 'one stem each: "drums: tight break; bass: sub"'),
-    Key("separate", "s", "stems split out of the result: drums, bass, other, vocals"),
+    Key("separate", "s", f"split the result into these stems, which are the result then: {', '.join(SOURCES)}"),
     Key("loop", "b", "made to loop without a seam"),
     Key("match", "b", "brought to the session's tempo and downbeat; false leaves the model's own"),
     Key("model", "s", "alias of a configured model", longest=64),
@@ -85,6 +88,15 @@ RENDER_KEYS = table(
     Key("name", "s", "begins the file name instead of the prompt", longest=64),
     Key("stream", "b", "play as it renders"),
 )
+
+FIT_KEYS = {
+    name: RENDER_KEYS[name]
+    for name in (
+        *("file", "file_start", "file_end", "bars", "seconds", "beats", "bpm", "signature", "sample_rate", "key"),
+        *("project", "separate", "loop", "match", "loudness", "format", "bits", "name"),
+    )
+}
+"""The render keys that concern a recording: those of the mode "fit"."""
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _KEY_NAME = re.compile(r"([A-Ga-g])([#b♯♭]?)\s*(major|minor|maj|min|m)?", re.IGNORECASE)
@@ -213,12 +225,12 @@ def parse_parts(text: str) -> tuple[Part, ...]:
 
 
 def parse_separate(text: str) -> tuple[str, ...]:
-    """Return the names in "drums, bass"; raises ArgumentError for any but drums, bass, other, vocals."""
-    names = tuple(filter(None, (name.strip().lower() for name in text.split(","))))
+    """Return the names in "drums, bass", each once; raises ArgumentError for any but drums, bass, other, vocals."""
+    names = dict.fromkeys(filter(None, (name.strip().lower() for name in text.split(","))))
     for name in names:
-        if name not in ("drums", "bass", "other", "vocals"):
-            raise ArgumentError(f"separate takes drums, bass, other and vocals, not {name!r}")
-    return names
+        if name not in SOURCES:
+            raise ArgumentError(f"separate takes {_listed(SOURCES)}, not {name!r}{suggestion(name, SOURCES)}")
+    return tuple(names)
 
 
 def update_session(session: Session, values: Mapping[str, Value]) -> Session:
@@ -238,7 +250,8 @@ def update_session(session: Session, values: Mapping[str, Value]) -> Session:
 def make_request(values: Mapping[str, Value], session: Session, defaults: Mapping[str, Value]) -> RenderRequest:
     """Return the complete request for (checked) `values` over `defaults` over the session.
 
-    A length in `values` replaces one in `defaults`; with none at all it is 4 bars. A seed is drawn when none is given.
+    A length in `values` replaces one in `defaults`; with none at all it is 4 bars, or as long as
+    the recording in the mode "fit". A seed is drawn when none is given and there is something to draw.
 
     Raises:
         ArgumentError: two lengths, no prompt where the mode needs one, too many stems, a text that cannot be read.
@@ -248,8 +261,10 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     given = {name: value for name, value in values.items() if name in lengths}
     if len(given) > 1:
         raise ArgumentError(f"give one length, not {' and '.join(given)}")
-    length = given or {name: value for name, value in defaults.items() if name in lengths} or {"bars": 4.0}
     merged: dict[str, Any] = {**defaults, **values}
+    length = given or {name: value for name, value in defaults.items() if name in lengths}
+    if not length and not merged.get("file"):
+        length = {"bars": 4.0}
     merged = {name: value for name, value in merged.items() if name not in lengths} | length
 
     timing: dict[str, Value] = {
@@ -261,11 +276,12 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
         raise PathError("no project folder: send /musicgen/session with project, or give project with the render")
     merged["continue_from"] = merged.pop("continue", None) or None
     merged["melody"] = merged.get("melody") or None
+    merged["file"] = merged.get("file") or None
     merged["parts"] = parse_parts(merged.get("parts", ""))
     merged["separate"] = parse_separate(merged.get("separate", ""))
     if merged.get("loudness") == "off":
         merged["loudness"] = None
-    merged.setdefault("seed", int.from_bytes(os.urandom(4), "big") >> 1)
+    merged.setdefault("seed", 0 if merged["file"] else int.from_bytes(os.urandom(4), "big") >> 1)
     merged["mode"] = _mode(merged)
     request = RenderRequest(
         project=project,
@@ -296,6 +312,8 @@ def _mode(merged: Mapping[str, Any]) -> str:
     worded = bool(merged.get("prompt") or merged["parts"])
     mode = merged.get("mode")
     if mode is None:
+        if merged["file"]:
+            return "fit"
         if merged["continue_from"]:
             return "continue"
         return "melody" if merged["melody"] else "text" if worded else "unconditional"
@@ -303,29 +321,41 @@ def _mode(merged: Mapping[str, Any]) -> str:
         "text": ("prompt", worded),
         "melody": ("melody", merged["melody"]),
         "continue": ("continue", merged["continue_from"]),
+        "fit": ("file", merged["file"]),
     }
     if mode in needs and not needs[mode][1]:
         raise ArgumentError(f"mode {mode} needs {needs[mode][0]}")
     if mode == "unconditional" and (worded or merged["melody"]):
         raise ArgumentError("mode unconditional takes neither prompt, parts nor melody")
+    if mode != "fit" and merged["file"]:
+        raise ArgumentError(f"mode {mode} takes no file; leave out one of the two")
     return str(mode)
 
 
 def _plausible(request: RenderRequest) -> RenderRequest:
-    if not 1 <= len(request.rows) <= MAX_STEMS:
+    stems = len(request.rows) * max(1, len(request.separate))
+    if not 1 <= stems <= MAX_STEMS:
         raise ArgumentError(
-            f"parts times variations make {len(request.rows)} stems; at most {MAX_STEMS} are rendered at once"
+            f"parts, variations and what is separated make {stems} stems; at most {MAX_STEMS} are rendered at once"
         )
-    if request.duration > MAX_SECONDS:
-        raise ArgumentError(f"{request.duration:.0f} s is too long; at most {MAX_SECONDS:.0f} s are rendered at once")
-    if request.frames < request.sample_rate // 20:
-        raise ArgumentError(f"{request.frames} frames is too short; at least 50 ms are rendered")
+    if request.has_length:
+        _check_length(request)
     if request.melody_end is not None and request.melody_end <= request.melody_start:
         raise ArgumentError("melody_end must lie behind melody_start")
-    if request.separate:
-        raise ModelError("separate needs a separation model, which this version can't load yet; leave it out")
+    if request.file_end is not None and request.file_end <= request.file_start:
+        raise ArgumentError("file_end must lie behind file_start")
+    generated = (request.prompt, request.melody, request.continue_from, request.parts, request.rows[1:])
+    if request.file and any(generated):
+        raise ArgumentError("file is a recording of your own: leave out prompt, melody, continue, parts and variations")
     if request.stream:
         raise ArgumentError("stream can't be played by this version yet; leave it out and play the file")
     if request.bits == 32 and request.format == "flac":
         raise ArgumentError("flac takes 16 or 24 bits; choose wav or aiff for 32")
     return request
+
+
+def _check_length(request: RenderRequest) -> None:
+    if request.duration > MAX_SECONDS:
+        raise ArgumentError(f"{request.duration:.0f} s is too long; at most {MAX_SECONDS:.0f} s are rendered at once")
+    if request.frames < request.sample_rate // 20:
+        raise ArgumentError(f"{request.frames} frames is too short; at least 50 ms are rendered")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, Self
 
-Mode = Literal["text", "melody", "continue", "unconditional"]
+Mode = Literal["text", "melody", "continue", "unconditional", "fit"]
 Format = Literal["wav", "flac", "aiff"]
 
 
@@ -36,6 +36,9 @@ class Part(NamedTuple):
 
 
 COMMON_TIME = Signature(4, 4)
+
+SOURCES = ("drums", "bass", "other", "vocals")
+"""What a mix can be separated into; other is whatever is none of the rest."""
 
 
 def exact_frames(quarters: Fraction, bpm: float, sample_rate: int) -> int:
@@ -84,7 +87,7 @@ class Session(_Json):
 class RenderRequest(_Json):
     """One render, complete: nothing is looked up any more, so that the same request gives the same take again.
 
-    Exactly one of `bars`, `seconds` and `beats` is set.
+    Exactly one of `bars`, `seconds` and `beats` is set; in the mode "fit" perhaps none: as long as the recording is.
     """
 
     prompt: str = ""
@@ -109,9 +112,16 @@ class RenderRequest(_Json):
     """Absolute path of the recording that is continued (the wire's `continue`)."""
     continue_seconds: float = 5.0
     """How much of its end the model hears."""
+    file: str | None = None
+    """Absolute path of the recording that is brought to the session instead of a take of the model's: mode "fit"."""
+    file_start: float = 0.0
+    """Seconds into the recording."""
+    file_end: float | None = None
+    """Seconds into the recording; None is its end."""
     variations: int = 1
     parts: tuple[Part, ...] = ()
     separate: tuple[str, ...] = ()
+    """Names of `SOURCES`: these are the stems then, instead of their mix."""
     loop: bool = True
     match: bool = True
     """False leaves the model's own tempo and downbeat; the length is exact all the same."""
@@ -133,6 +143,16 @@ class RenderRequest(_Json):
         object.__setattr__(self, "signature", Signature(*self.signature))
         object.__setattr__(self, "parts", tuple(Part(*part) for part in self.parts))
         object.__setattr__(self, "separate", tuple(self.separate))
+
+    @property
+    def has_length(self) -> bool:
+        """Whether it says how long its stems are."""
+        return any(length is not None for length in (self.bars, self.seconds, self.beats))
+
+    @property
+    def floating(self) -> bool:
+        """Whether its files hold floating-point samples, which may exceed full scale."""
+        return self.format == "wav" and self.bits == 32
 
     @property
     def quarters(self) -> Fraction:
@@ -187,5 +207,5 @@ class Progress(_Json):
     """One of `STAGES`."""
 
 
-STAGES = ("waiting", "reading", "conditioning", "generating", "decoding", "matching", "writing")
+STAGES = ("waiting", "reading", "conditioning", "generating", "decoding", "matching", "separating", "writing")
 """What a job goes through, in order; each is a word that a person may read."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_bridge.errors import ArgumentError, ModelError, PathError
+from musicgen_bridge.errors import ArgumentError, PathError
 from musicgen_bridge.keys import (
     RENDER_KEYS,
     SESSION_KEYS,
@@ -124,7 +124,16 @@ def test_the_mode_is_inferred(values, mode):
         ({"parts": "a; b; c", "variations": 12}, "36 stems"),
         ({"bars": 1000, "bpm": 20}, "too long"),
         ({"melody": "/a.wav", "melody_start": 4, "melody_end": 4}, "melody_end must lie behind"),
-        ({"separate": "drums, horns"}, "separate takes"),
+        ({"separate": "drums, horns"}, "separate takes drums, bass, other, vocals, not 'horns'"),
+        ({"separate": "vocal"}, 'did you mean "vocals"'),
+        ({"separate": "drums, bass", "variations": 17}, "34 stems"),
+        ({"mode": "fit"}, "mode fit needs file"),
+        ({"mode": "text", "prompt": "x", "file": "/a.wav"}, "mode text takes no file"),
+        ({"file": "/a.wav", "prompt": "x"}, "leave out prompt"),
+        ({"file": "/a.wav", "melody": "/b.wav"}, "leave out prompt"),
+        ({"file": "/a.wav", "variations": 2}, "leave out prompt"),
+        ({"file": "/a.wav", "file_start": 4, "file_end": 4}, "file_end must lie behind"),
+        ({"file": "/a.wav", "seconds": 601}, "seconds must be from"),
         ({"prompt": "a\x00b"}, "control character"),
         ({"prompt": "x" * 1001}, "at most 1000"),
         ({"prompt": 7}, "prompt must be text"),
@@ -142,8 +151,6 @@ def test_without_a_project_the_error_says_how_to_name_one():
 
 
 def test_what_this_version_cannot_do_yet_is_refused_at_once():
-    with pytest.raises(ModelError, match="separate"):
-        request(prompt="x", separate="drums")
     with pytest.raises(ArgumentError, match="stream"):
         request(prompt="x", stream=True)
 
@@ -185,6 +192,17 @@ def test_rows_are_parts_times_variations():
     assert [row.name for row in made.rows] == ["drums", "drums", "bass", "bass"]
 
 
+def test_a_recording_is_fitted_as_long_as_it_is_unless_a_length_is_given():
+    made = request(file="/a.wav")
+    assert (made.mode, made.has_length, made.seed) == ("fit", False, 0)
+    assert request(file="/a.wav", bars=2).frames == 192_000
+    assert request(prompt="x").bars == 4.0
+
+
+def test_what_is_separated_stands_once():
+    assert request(prompt="x", separate="Drums, bass,drums").separate == ("drums", "bass")
+
+
 def test_a_seed_is_drawn_when_none_is_given():
     assert len({request(prompt="x").seed for _ in range(8)}) > 1
     assert request(prompt="x", seed=7).seed == 7
@@ -196,6 +214,9 @@ def test_a_seed_is_drawn_when_none_is_given():
         {"prompt": "x", "bars": 4.0, "bpm": 126.123456789, "key": "F# minor", "loudness": "off"},
         {"parts": "drums: tight; bass: sub", "variations": 3, "signature": "7/8", "match": False},
         {"continue": "/a b/ü.wav", "continue_seconds": 3.5, "seconds": 2.0, "format": "flac", "bits": 16},
+        {"prompt": "x", "separate": "vocals, drums"},
+        {"file": "/m.wav"},
+        {"file": "/m.wav", "file_start": 1.5, "file_end": 9.0, "separate": "drums", "match": False, "loop": False},
         {"melody": "/m.wav", "melody_start": 1.5, "melody_end": 9.0, "name": "lead", "top_p": 0.9},
     ],
 )
