@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -24,9 +25,13 @@ STOCK_MODELS = {
     "large": "facebook/musicgen-large",
 }
 """Aliases of the published checkpoints by their names on the Hugging Face hub."""
+DEMUCS = "adefossez/HTDemucs"
+"""Demucs' own weights on the hub."""
 
-TEMPO_SOURCES = ("midi", "jack", "link", "ableton", "reaper")
-"""What can be followed: MIDI clock, JACK transport, Ableton Link, AbletonOSC and Reaper's OSC."""
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+TEMPO_SOURCES = ("midi", "jack", "link", "ableton", "reaper", "reaper_web")
+"""What can be followed: MIDI clock, JACK transport, Ableton Link, AbletonOSC, Reaper's OSC and web interface."""
 
 
 def config_file() -> Path:
@@ -51,10 +56,11 @@ class Settings:
         default_factory=lambda: (Path.home(),),
         metadata={"doc": "folders below which projects may lie and recordings are read"},
     )
-    demucs: Path | None = field(
+    demucs: str | None = field(
         default=None,
         metadata={
-            "doc": "folder with Demucs weights as safetensors, which find the melody in a mix; else a plain split"
+            "doc": f"folder with Demucs' weights, or {DEMUCS} once it is downloaded: it separates a mix, and finds the "
+            "melody in one"
         },
     )
     queue: int = field(default=64, metadata={"doc": "how many jobs may wait"})
@@ -129,6 +135,12 @@ def _folder(value: Any) -> Path:
     return Path(value).expanduser().absolute()
 
 
+def _folder_or_hub(value: Any) -> str:
+    """A hub name is left alone, all else is a folder."""
+    folder = _folder(value)
+    return str(value) if _HUB_NAME.fullmatch(str(value)) and not folder.is_dir() else str(folder)
+
+
 def _folders(value: Any) -> tuple[Path, ...]:
     listed = value.split(os.pathsep) if isinstance(value, str) else value
     if not isinstance(listed, list | tuple) or not listed:
@@ -178,7 +190,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "port": _whole(1, 65_535),
     "project": _folder,
     "roots": _folders,
-    "demucs": _folder,
+    "demucs": _folder_or_hub,
     "queue": _whole(1, 10_000),
     "midi": _text,
     "follow": _sources,
@@ -257,19 +269,32 @@ def model_folder(alias: str, settings: Settings) -> Path:
     known = settings.known_models
     if alias not in known:
         raise ModelError(f'no model "{alias}"{suggestion(alias, known)}; there are {", ".join(known)}')
-    target = known[alias]
+    return _on_this_machine(f"model {alias}", known[alias])
+
+
+def demucs_folder(settings: Settings) -> Path:
+    """Return the folder with Demucs' weights; as with `model_folder`, nothing is downloaded. Raises ModelError."""
+    if settings.demucs is None:
+        raise ModelError(
+            f"no Demucs is set, and no package brings its weights: run `hf download {DEMUCS}` and set "
+            f'demucs = "{DEMUCS}", or name a folder that holds them'
+        )
+    return _on_this_machine("Demucs", settings.demucs)
+
+
+def _on_this_machine(what: str, target: str) -> Path:
     folder = Path(target).expanduser()
     if folder.is_dir():
         return folder
-    if folder.is_absolute() or target.count("/") != 1 or alias == "starter":
-        raise ModelError(f"the folder of model {alias} is missing: {target}")
+    if not _HUB_NAME.fullmatch(target):
+        raise ModelError(f"the folder of {what} is missing: {target}")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(target, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise ModelError(f"model {alias} is not on this machine; run: hf download {target}") from error
+        raise ModelError(f"{what} is not on this machine; run: hf download {target}") from error
 
 
 def documentation() -> list[tuple[str, str, str]]:

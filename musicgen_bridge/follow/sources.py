@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from musicgen_bridge.follow import ableton_osc, jack, link, reaper_osc
+from musicgen_bridge.follow import ableton_osc, jack, link, reaper_osc, reaper_web
 from musicgen_bridge.follow.session import Source
 
 SOURCES: Mapping[str, Source] = {
@@ -12,5 +12,6 @@ SOURCES: Mapping[str, Source] = {
     "link": link.follow,
     "ableton": ableton_osc.follow,
     "reaper": reaper_osc.follow,
+    "reaper_web": reaper_web.follow,
 }
 """By the name that the setting `follow` has for them."""
