@@ -15,7 +15,7 @@ from typing import Literal
 from musicgen_bridge.errors import ModelError
 from musicgen_bridge.install import check
 from musicgen_bridge.presets import Presets, shipped
-from musicgen_bridge.settings import APP, STOCK_MODELS, Settings, model_folder
+from musicgen_bridge.settings import APP, STOCK_MODELS, Settings, demucs_folder, model_folder
 
 State = Literal["ok", "warning", "problem"]
 
@@ -142,8 +142,6 @@ def folders(settings: Settings) -> Iterator[Finding]:
     yield _folder("presets", settings.presets, needed=False, written=False)
     for root in settings.roots:
         yield _folder("root", root, needed=True, written=False)
-    if settings.demucs is not None:
-        yield _folder("demucs", settings.demucs, needed=True, written=False)
     if settings.project is not None:
         yield _folder("project", settings.project, needed=True, written=True)
 
@@ -180,7 +178,12 @@ def _writable(folder: Path) -> bool:
 
 
 def models(settings: Settings) -> Iterator[Finding]:
-    """Tell of each alias whether its files lie on this machine, their size, and the family of the model."""
+    """Tell of each alias whether its files lie on this machine, their size, and the family; and of Demucs."""
+    try:
+        yield Finding("models", "ok", f"Demucs, {demucs_folder(settings)}")
+    except ModelError as error:
+        state: State = "problem" if settings.demucs else "warning"
+        yield Finding("models", state, "Demucs is missing: nothing can be separated", error.text)
     for alias, target in settings.known_models.items():
         try:
             folder = model_folder(alias, settings)

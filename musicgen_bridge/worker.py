@@ -10,17 +10,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
 
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling
+from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.separation import lead
 from musicgen_bridge.errors import CancelledError
 from musicgen_bridge.match import Matched, Target, match, needed_seconds
 from musicgen_bridge.request import STAGES, Part, Progress, RenderRequest, Stem
 from musicgen_bridge.roots import Roots
-from musicgen_bridge.settings import Settings, model_folder
+from musicgen_bridge.settings import Settings, demucs_folder, model_folder
 from musicgen_bridge.stems.manifest import Take
 from musicgen_bridge.stems.publish import check_space, publish, space_for
 from musicgen_bridge.stems.read import read_audio, read_end
@@ -48,6 +50,7 @@ class Worker:
         self._roots = roots if roots is not None else settings.allowed_roots
         self._engine: Engine | None = None
         self._fingerprint: Future[str]
+        self._separator: Any = None
         self.model = settings.model
         """Alias of the model in hand."""
 
@@ -111,6 +114,12 @@ class Worker:
             self._fingerprint = ThreadPoolExecutor(1).submit(fingerprint, folder)
         return self._engine
 
+    def _demucs(self) -> Any:
+        """Return Demucs, loaded once. Raises ModelError."""
+        if self._separator is None:
+            self._separator = load_demucs(demucs_folder(self._settings))
+        return self._separator
+
     def _melody(self, request: RenderRequest, engine: Engine) -> tuple[Melody | None, str]:
         """Return the part of the recording that is the melody, and how it was found."""
         if request.melody is None:
@@ -121,7 +130,8 @@ class Worker:
             end=request.melody_end,
             max_seconds=LONGEST_RECORDING_S,
         )
-        audio, how = lead(recording.audio, recording.sample_rate, self._settings.demucs, device=engine.device)
+        demucs = self._demucs() if self._settings.demucs is not None else None
+        audio, how = lead(recording.audio, recording.sample_rate, demucs, device=engine.device)
         return Melody(audio, recording.sample_rate), how
 
     def _continued(self, request: RenderRequest, engine: Engine) -> np.ndarray | None:

@@ -7,7 +7,7 @@ import pytest
 
 from musicgen_bridge import settings
 from musicgen_bridge.errors import ArgumentError, ModelError
-from musicgen_bridge.settings import Settings, load, model_folder
+from musicgen_bridge.settings import DEMUCS, Settings, demucs_folder, load, model_folder
 
 
 @pytest.fixture
@@ -85,6 +85,29 @@ def test_a_model_never_downloaded_says_how(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError, match="hf download facebook/musicgen-large"):
         model_folder("large", Settings())
+
+
+def test_demucs_is_a_folder_or_what_the_hub_s_cache_holds(monkeypatch, tmp_path):
+    def found(value):
+        return demucs_folder(load({"demucs": value}, environment={}))
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(ModelError, match=f"hf download {DEMUCS}.*set demucs"):
+        demucs_folder(Settings())
+    with pytest.raises(ModelError, match=f"hf download {DEMUCS}$"):
+        found(DEMUCS)
+    with pytest.raises(ModelError, match="the folder of Demucs is missing: /"):
+        found(tmp_path / "weights")
+
+    snapshot = tmp_path / "hub" / f"models--{DEMUCS.replace('/', '--')}" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+    assert found(DEMUCS) == snapshot
+    (tmp_path / "weights").mkdir()
+    assert found(tmp_path / "weights") == tmp_path / "weights"
+    monkeypatch.chdir(tmp_path)
+    assert found("./weights") == tmp_path / "weights"
 
 
 def test_every_setting_is_documented():

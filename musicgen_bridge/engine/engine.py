@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +20,13 @@ from musicgen_bridge.engine.codec import Codec
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.config import Family, ModelConfig
 from musicgen_bridge.engine.decode import decode
+from musicgen_bridge.engine.device import device_called, memory
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise, Sampling
 from musicgen_bridge.engine.text import MAX_TOKENS, TextEncoder, load_tokenizer
 from musicgen_bridge.engine.transformer import Condition, Transformer
 from musicgen_bridge.engine.windows import Window, windows
-from musicgen_bridge.errors import ArgumentError, AudioError, ModelError, OutOfMemoryError
+from musicgen_bridge.errors import ArgumentError, AudioError, ModelError
 
 Floats = NDArray[np.float32]
 
@@ -63,27 +62,6 @@ class Take:
     codes: NDArray[np.int64]  # [B, K, T], of both
 
 
-@contextmanager
-def _memory() -> Iterator[None]:
-    """Turn a device's running out of memory into OutOfMemoryError, and give back what failed to be used."""
-    try:
-        yield
-        return
-    except (RuntimeError, MemoryError) as error:
-        # torch raises a plain RuntimeError for the CPU and for MPS
-        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _MEMORY_SIGNS):
-            raise
-        traceback.clear_frames(error.__traceback__)  # they hold the tensors that there was no room beside
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    raise OutOfMemoryError(
-        "The device has too little memory for this: ask for fewer variations or parts, or choose a smaller model."
-    )
-
-
-_MEMORY_SIGNS = ("out of memory", "DefaultCPUAllocator")
-
-
 class Engine:
     """A loaded model. It renders one batch at a time; after any error it is as usable as before."""
 
@@ -100,7 +78,7 @@ class Engine:
         self._cache: Cache | None = None
 
     @classmethod
-    @_memory()
+    @memory()
     def load(cls, folder: Path, device: str = "auto", dtype: str = "auto") -> Engine:
         """Return the engine of a checkpoint `folder` in the stock Hugging Face layout.
 
@@ -108,7 +86,7 @@ class Engine:
         model alone. Raises ModelError where the folder is no MusicGen, ArgumentError where the device is not there,
         OutOfMemoryError where it is too small.
         """
-        where = _device(device)
+        where = device_called(device)
         kind = _dtype(dtype, where)
         config = configs.read(folder)
         tokenizer = load_tokenizer(folder, config.text)
@@ -141,7 +119,7 @@ class Engine:
         """Seconds that the model hears at once; a longer take is made of windows."""
         return self._config.window
 
-    @_memory()
+    @memory()
     @torch.inference_mode()
     def generate(
         self,
@@ -277,16 +255,6 @@ def _check_fit(codec: Codec, config: ModelConfig) -> None:
             f"The codec has {books} codebooks of {codec.codebook_size} and the decoder {config.decoder.codebooks} of "
             f"{config.decoder.vocab}: they don't belong together; copy or download the model again."
         )
-
-
-def _device(name: str) -> torch.device:
-    """Return the device called `name`; raises ArgumentError where there is none."""
-    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
-    there = [kind for kind, count in counts.items() if count]
-    kind, _, index = (there[0] if name == "auto" else name).partition(":")
-    if kind not in there or not (index or "0").isdecimal() or int(index or 0) >= counts[kind]:
-        raise ArgumentError(f"There is no device {name!r} here: choose auto or one of {', '.join(there)}.")
-    return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

@@ -1,35 +1,40 @@
-"""Which part of a recording is its melody: Demucs where its weights are at hand, else a harmonic/percussive split."""
+"""What a recording is mixed of: drums, bass, other and vocals by Demucs; and its melody, without Demucs too."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import soxr
 import torch
-from safetensors import SafetensorError, safe_open
 from scipy import ndimage, signal
 
-from musicgen_bridge.errors import ModelError
+from musicgen_bridge.engine.device import memory
+from musicgen_bridge.request import SOURCES
 
 BY_DEMUCS = "demucs: all but drums and bass"
 BY_HARMONICS = "degraded: harmonic/percussive split"
-_DEMUCS_MODELS = ("demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs")
+
+AROUND_S = 2.0
+"""Seconds of a loop's other end that Demucs hears before its start and after its end."""
+_SEAM_S = 0.25
+_OVERLAP = 0.25
+"""How much of a segment Demucs hears again in the next; its own default."""
 
 
 def lead(
-    audio: np.ndarray, sample_rate: int, demucs: Path | None, *, device: torch.device | str = "cpu"
+    audio: np.ndarray, sample_rate: int, demucs: Any | None, *, device: torch.device | str = "cpu"
 ) -> tuple[np.ndarray, str]:
     """Return the melody [C', N], float32, of `audio` [C, N] at `sample_rate` Hz, and how it was found.
 
-    With `demucs`, a folder with Demucs weights, it is everything but drums and bass, as in audiocraft's
-    `ChromaStemConditioner`; without, `harmonic_lead`. Raises ModelError where the weights cannot be used.
+    With `demucs`, a model as `load_demucs` returns it, it is everything but drums and bass, as in audiocraft's
+    `ChromaStemConditioner`; without, `harmonic_lead`.
     """
     if demucs is None:
         return harmonic_lead(audio, sample_rate), BY_HARMONICS
-    sources = separate(audio, sample_rate, demucs, device=device)
+    sources = separate(demucs, audio, sample_rate, device=device)
     kept = [source for name, source in sources.items() if name not in ("drums", "bass")]
     return np.sum(kept, axis=0), BY_DEMUCS
 
@@ -54,55 +59,79 @@ def harmonic_lead(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     return transform.istft(spectrum * mask, k1=len(mono))[None, :length].astype(np.float32)
 
 
-def separate(
-    audio: np.ndarray, sample_rate: int, weights: Path, *, device: torch.device | str = "cpu"
+def split(
+    demucs: Any,
+    audio: np.ndarray,
+    sample_rate: int,
+    *,
+    loop: bool,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, np.ndarray]:
-    """Return the sources of `audio` [C, N] by name ("drums", "bass", "other", "vocals"), each [2, N] float32.
+    """Return the stems of `audio` [C, N] by the names of `SOURCES`, each [C, N] float32; their sum is `audio`.
 
-    `weights` is a folder with one Demucs model as safetensors (Rouard et al. 2023, "Hybrid Transformers for Music
-    Source Separation"). Raises ModelError where it cannot be used, or Demucs is not installed.
+    What Demucs gives to none of the others goes to other: its estimates alone leave a rest, above 22 kHz all of it. A
+    loop is heard together with its other end on either side, and the end of each stem crosses over to what Demucs
+    found before the start, so that the stems too go round without a step. Raises OutOfMemoryError, and what `on_step`
+    raises, which is told how many segments of how many are done.
     """
-    model = load_demucs(weights)
+    around = round(AROUND_S * sample_rate) if loop else 0
+    heard = np.pad(audio, ((0, 0), (around, around)), mode="wrap")
+    found = separate(demucs, heard, sample_rate, device=device, on_step=on_step)
+    stems = {}
+    for name in ("drums", "bass", "vocals"):
+        source = found[name] if audio.shape[0] == 2 else found[name].mean(axis=0, keepdims=True)
+        stems[name] = _round(source, around, audio.shape[1], round(_SEAM_S * sample_rate))
+    stems["other"] = audio - stems["drums"] - stems["bass"] - stems["vocals"]
+    return {name: stems[name] for name in SOURCES}
+
+
+def separate(
+    demucs: Any,
+    audio: np.ndarray,
+    sample_rate: int,
+    *,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, np.ndarray]:
+    """Return Demucs' own estimates of the sources of `audio` [C, N], by name, each [2, N] float32.
+
+    Rouard et al. 2023, "Hybrid Transformers for Music Source Separation". Raises as `split` does.
+    """
     from demucs.apply import apply_model
 
-    stereo = audio if audio.shape[0] == model.audio_channels else audio.mean(axis=0, keepdims=True)
-    stereo = np.broadcast_to(stereo, (model.audio_channels, audio.shape[-1])).astype(np.float32)
-    mix = torch.from_numpy(soxr.resample(stereo.T, sample_rate, model.samplerate, quality="VHQ").T.copy())
-    # Without Demucs' random shifts: the same recording gives the same sources again.
-    estimate = apply_model(model, mix[None], shifts=0, device=device)[0]  # [S, 2, N']
+    stereo = audio if audio.shape[0] == demucs.audio_channels else audio.mean(axis=0, keepdims=True)
+    stereo = np.broadcast_to(stereo, (demucs.audio_channels, audio.shape[-1])).astype(np.float32)
+    mix = torch.from_numpy(soxr.resample(stereo.T, sample_rate, demucs.samplerate, quality="VHQ").T.copy())
+    stride = int((1 - _OVERLAP) * int(demucs.samplerate * demucs.segment))
+    segments = math.ceil(mix.shape[-1] / stride)
+
+    def tell(state: dict[str, Any]) -> None:
+        if state["state"] == "end":
+            on_step(state["segment_offset"] // stride + 1, segments)
+
+    with memory():
+        # Without Demucs' random shifts: the same recording gives the same sources again.
+        estimate = apply_model(demucs, mix[None], shifts=0, overlap=_OVERLAP, device=device, callback=tell)[0]
     return {
-        name: _at_rate(source.cpu().numpy(), model.samplerate, sample_rate, audio.shape[-1])
-        for name, source in zip(model.sources, estimate, strict=True)
+        name: _at_rate(source.cpu().numpy(), demucs.samplerate, sample_rate, audio.shape[-1])
+        for name, source in zip(demucs.sources, estimate, strict=True)  # [S, 2, N']
     }
-
-
-def load_demucs(folder: Path) -> Any:
-    """Return the Demucs model in `folder`, on the CPU; raises ModelError where there is none that is safe to load.
-
-    Demucs' own .th files are pickles and can run any code. Its safetensors files name a class to call, with arguments,
-    in their metadata: only its two models are let through, and no quantized ones, whose metadata names more classes.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        raise ModelError(
-            f"The Demucs folder {folder} should hold exactly one .safetensors model and holds {len(files)}: "
-            "put HTDemucs there, as published on the Hugging Face Hub (.th files are not read, they can hide code)."
-        )
-    try:
-        with safe_open(files[0], framework="pt") as file:
-            metadata = file.metadata() or {}
-        if metadata.get("klass") not in _DEMUCS_MODELS or "structure" in metadata:
-            raise ModelError(f"{files[0].name} is not a plain Demucs model: put HTDemucs there instead.")
-        from demucs.hf import load_safetensors_model
-
-        return load_safetensors_model(files[0]).eval()
-    except ImportError as error:
-        raise ModelError("Demucs is not installed: run `pip install musicgen-bridge[separate]`.") from error
-    except (SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise ModelError(f"{files[0].name} cannot be read as a Demucs model; download it again ({error}).") from error
 
 
 def _at_rate(audio: np.ndarray, sample_rate: int, wanted: int, length: int) -> np.ndarray:
     """Return `audio` [C, N] resampled to `wanted` Hz and to exactly `length` samples."""
     resampled = soxr.resample(audio.T, sample_rate, wanted, quality="VHQ").T[:, :length]
     return np.pad(resampled, ((0, 0), (0, length - resampled.shape[1])))
+
+
+def _round(source: np.ndarray, start: int, length: int, seam: int) -> np.ndarray:
+    """Return `length` samples of `source` [C, N] from `start`, whose last `seam` cross over to those before `start`.
+
+    Both are estimates of the same samples of a loop, so the weights add up to 1.
+    """
+    out = source[:, start : start + length].copy()
+    seam = min(seam, start, length // 2)
+    fade_in = (np.arange(seam, dtype=np.float32) + 0.5) / max(seam, 1)
+    out[:, length - seam :] = out[:, length - seam :] * (1 - fade_in) + source[:, start - seam : start] * fade_in
+    return out

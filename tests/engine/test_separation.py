@@ -1,21 +1,20 @@
-"""The melody is found better in the lead than in the whole mix, and Demucs' weights are loaded safely or not at all."""
+"""The melody is found better in the lead than in the whole mix; stems are routed, sum to the mix and go round."""
 
 from __future__ import annotations
 
-import json
-import sys
-from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from scipy import signal
 
 from musicgen_bridge.engine.chroma import melody_chroma
-from musicgen_bridge.engine.separation import BY_DEMUCS, BY_HARMONICS, harmonic_lead, lead, separate
-from musicgen_bridge.errors import ModelError
+from musicgen_bridge.engine.demucs_weights import load_demucs
+from musicgen_bridge.engine.separation import BY_DEMUCS, BY_HARMONICS, harmonic_lead, lead, separate, split
+from musicgen_bridge.errors import CancelledError
+from tests import small_demucs
 
 RATE = 44_100
 SECONDS = 8
@@ -78,61 +77,95 @@ def test_the_fallback_keeps_length_at_any_rate(sample_rate: int, samples: int) -
     assert np.isfinite(found).all()
 
 
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {},
-        {"klass": "subprocess.Popen", "args": '[["touch", "owned"]]', "kwargs": "{}"},
-        {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": "{}", "structure": '{"_class": "os.system"}'},
-    ],
-    ids=["no class", "another class", "quantized"],
-)
-def test_weights_that_name_code_are_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
-    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors", metadata=metadata)
-    with pytest.raises(ModelError, match="not a plain Demucs model"):
-        lead(np.zeros((2, 1_000), np.float32), RATE, tmp_path)
-
-
-def test_pickles_and_broken_files_are_refused(tmp_path: Path) -> None:
-    torch.save({"klass": dict}, tmp_path / "955717e8-8726e21a.th")
-    with pytest.raises(ModelError, match="exactly one"):
-        lead(np.zeros((2, 1_000), np.float32), RATE, tmp_path)
-    (tmp_path / "955717e8.safetensors").write_bytes(b"not weights")
-    with pytest.raises(ModelError, match="download it again"):
-        lead(np.zeros((2, 1_000), np.float32), RATE, tmp_path)
-
-
-def test_a_missing_demucs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metadata = {"klass": "demucs.htdemucs.HTDemucs", "args": "[]", "kwargs": "{}"}
-    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors", metadata=metadata)
-    for module in ("demucs", "demucs.hf"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ModelError, match="pip install"):
-        lead(np.zeros((2, 1_000), np.float32), RATE, tmp_path)
-
-
 @pytest.fixture
-def demucs_folder(tmp_path: Path) -> Path:
-    """Return a folder with a small random HTDemucs, written as Demucs' own tools/export_hf.py writes it."""
-    htdemucs = pytest.importorskip("demucs.htdemucs", reason="the extra `separate` is not installed")
-    torch.manual_seed(0)
-    kwargs = {"sources": ["drums", "bass", "other", "vocals"], "channels": 8, "t_layers": 1, "bottom_channels": 16}
-    model = htdemucs.HTDemucs(**kwargs, segment=Fraction(2, 1))
-    metadata = {
-        "klass": "demucs.htdemucs.HTDemucs",
-        "args": "[]",
-        "kwargs": json.dumps(kwargs | {"segment": {"_type": "fraction", "numerator": 2, "denominator": 1}}),
-    }
-    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, tmp_path / "955717e8.safetensors", metadata=metadata)
-    return tmp_path
+def demucs(tmp_path: Path) -> Any:
+    """Return a small random HTDemucs."""
+    small_demucs.make(tmp_path)
+    return load_demucs(tmp_path)
 
 
-def test_demucs_gives_all_but_drums_and_bass(demucs_folder: Path) -> None:
+class Bands(torch.nn.Module):
+    """A model whose estimates are known: bass is what lies under 300 Hz, drums what lies over 3 kHz, of each segment.
+
+    Vocals drift: they are a constant that depends on where in its segment a sample stands.
+    """
+
+    sources = ("drums", "bass", "other", "vocals")
+    samplerate, audio_channels, segment = RATE, 2, 1.5
+
+    def forward(self, mix: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.fft.rfft(mix)
+        hertz = torch.fft.rfftfreq(mix.shape[-1], 1 / RATE)
+        low, high = (torch.fft.irfft(spectrum * (band), mix.shape[-1]) for band in (hertz < 300, hertz > 3000))
+        drift = torch.linspace(0, 0.1, mix.shape[-1]).expand_as(mix)
+        return torch.stack([high, low, mix - low - high, drift], dim=1)  # [B, S, C, N]
+
+
+def sines(*hertz: float, seconds: float = 3.0, rate: int = RATE) -> np.ndarray:
+    """Return sines that go round in whole periods, [1, N]."""
+    time = np.arange(round(rate * seconds)) / rate
+    return sum(0.2 * np.sin(2 * np.pi * one * time) for one in hertz)[None].astype(np.float32)
+
+
+def decibels(audio: np.ndarray) -> float:
+    return 20 * float(np.log10(np.sqrt(np.mean(np.square(audio, dtype=np.float64))) + 1e-12))
+
+
+def test_each_stem_holds_its_own_source() -> None:
+    mix = sines(100, 1000, 6000)
+    stems = split(Bands(), mix, RATE, loop=True)
+    middle = slice(RATE // 2, -RATE // 2)
+    for name, hertz in (("bass", 100), ("drums", 6000)):
+        assert decibels((stems[name] - sines(hertz))[:, middle]) < -60
+    np.testing.assert_allclose(stems["other"], (mix - stems["bass"] - stems["drums"] - stems["vocals"]), atol=1e-6)
+
+
+@pytest.mark.parametrize("loop", [True, False])
+@pytest.mark.parametrize("rate", [22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_stems_sum_to_the_mix(demucs: Any, channels: int, rate: int, loop: bool) -> None:
+    mix = np.random.default_rng(3).normal(0, 0.2, (channels, rate + 7)).astype(np.float32)  # beyond 22 kHz too
+    stems = split(demucs, mix, rate, loop=loop)
+    assert list(stems) == ["drums", "bass", "other", "vocals"]
+    assert all(stem.shape == mix.shape and stem.dtype == np.float32 for stem in stems.values())
+    assert decibels(sum(stems.values()) - mix) < decibels(mix) - 100
+
+
+def test_a_loop_s_stems_go_round_without_a_step() -> None:
+    mix = sines(100, 1000, 6000)
+
+    def steps(loop: bool) -> list[float]:
+        stems = split(Bands(), mix, RATE, loop=loop)
+        return [float(np.abs(stems[name][:, 0] - stems[name][:, -1]).max()) for name in ("bass", "vocals")]
+
+    assert max(steps(loop=False)) > 0.01  # each segment's own estimates meet there
+    bass, vocals = steps(loop=True)
+    assert bass < 2 * np.pi * 100 / RATE * 0.2 * 1.1  # no steeper than the sine itself
+    assert vocals < 1e-4
+
+
+def test_progress_counts_segments_and_a_cancel_ends_within_one(demucs: Any) -> None:
+    mix = sines(440, seconds=6.0)
+    seen: list[tuple[int, int]] = []
+    split(demucs, mix, RATE, loop=False, on_step=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    calls = []
+
+    def cancel(done: int, total: int) -> None:
+        calls.append(done)
+        raise CancelledError("cancelled")
+
+    with pytest.raises(CancelledError):
+        split(demucs, mix, RATE, loop=False, on_step=cancel)
+    assert calls == [1]
+
+
+def test_demucs_gives_all_but_drums_and_bass(demucs: Any) -> None:
     mix = (melody() + bass() + drums())[None, : 3 * RATE].astype(np.float32)
-    sources = separate(mix, RATE, demucs_folder)
+    sources = separate(demucs, mix, RATE)
     assert list(sources) == ["drums", "bass", "other", "vocals"]
-    found, label = lead(mix, RATE, demucs_folder)
+    found, label = lead(mix, RATE, demucs)
     assert label == BY_DEMUCS
     assert found.shape == (2, mix.shape[1])
     assert np.abs(found).max() > 0
@@ -140,7 +173,7 @@ def test_demucs_gives_all_but_drums_and_bass(demucs_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 30_001), (2, 30_001), (6, 30_001)])
-def test_demucs_takes_any_channels_and_keeps_rate_and_length(demucs_folder: Path, shape: tuple[int, int]) -> None:
+def test_demucs_takes_any_channels_and_keeps_rate_and_length(demucs: Any, shape: tuple[int, int]) -> None:
     audio = np.random.default_rng(2).normal(0, 0.1, shape).astype(np.float32)
-    for source in separate(audio, 48_000, demucs_folder).values():
+    for source in separate(demucs, audio, 48_000).values():
         assert source.shape == (2, 30_001)

@@ -1,0 +1,41 @@
+"""Where a model runs, and what is said when there is no room for it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from musicgen_bridge.errors import ArgumentError, OutOfMemoryError
+
+_MEMORY_SIGNS = ("out of memory", "DefaultCPUAllocator")
+
+
+def device_called(name: str) -> torch.device:
+    """Return the device called `name`; raises ArgumentError where there is none."""
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    there = [kind for kind, count in counts.items() if count]
+    kind, _, index = (there[0] if name == "auto" else name).partition(":")
+    if kind not in there or not (index or "0").isdecimal() or int(index or 0) >= counts[kind]:
+        raise ArgumentError(f"There is no device {name!r} here: choose auto or one of {', '.join(there)}.")
+    return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
+
+
+@contextmanager
+def memory() -> Iterator[None]:
+    """Turn a device's running out of memory into OutOfMemoryError, and give back what failed to be used."""
+    try:
+        yield
+        return
+    except (RuntimeError, MemoryError) as error:
+        # torch raises a plain RuntimeError for the CPU and for MPS
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _MEMORY_SIGNS):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors that there was no room beside
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise OutOfMemoryError(
+        "The device has too little memory for this: ask for fewer variations or parts, or choose a smaller model."
+    )
