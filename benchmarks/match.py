@@ -26,9 +26,10 @@ import numpy as np
 import pyloudnorm
 from clips import RATE, Clip, make_drone, random_clip
 from scipy.signal import resample_poly
+from targets import exact_frames
 
 from musicgen_bridge.match import Matched, Target, match
-from musicgen_bridge.request import Signature, exact_frames
+from musicgen_bridge.request import Signature
 
 SAMPLE_RATE = 48_000
 FIRST_SEED = 10_000

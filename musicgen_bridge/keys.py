@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from musicgen_bridge.errors import ArgumentError, PathError
 from musicgen_bridge.request import SOURCES, Part, RenderRequest, Session, Signature
+from musicgen_bridge.tempo_map import TempoPoint, check_order
 
 Value = str | int | float | bool
 """What a key can hold once it has been read from the wire."""
@@ -19,6 +20,9 @@ Kind = Literal["s", "i", "f", "b"]
 
 MAX_SECONDS = 600.0
 """The longest stem."""
+MAX_TEMPO_SPAN = 4
+"""How many times as fast as its slowest tempo a tempo map may become."""
+LENGTHS = ("bars", "seconds", "beats")
 MAX_STEMS = 32
 """The most stems of one request: parts times variations."""
 
@@ -61,7 +65,9 @@ RENDER_KEYS = table(
     Key("bars", "f", "length in bars", 1 / 64, 1024),
     Key("seconds", "f", "length in seconds", 0.05, MAX_SECONDS),
     Key("beats", "f", "length in quarter notes", 1 / 64, 4096),
-    *(SESSION_KEYS[name] for name in ("bpm", "signature", "sample_rate", "key", "project")),
+    *(SESSION_KEYS[name] for name in ("bpm", "signature")),
+    Key("tempo_map", "s", 'changes of tempo, before bpm: "0 97.5 7/8; 14 120>90 4/4"', longest=16_000),
+    *(SESSION_KEYS[name] for name in ("sample_rate", "key", "project")),
     Key("mode", "s", "inferred when left out", choices=("text", "melody", "continue", "unconditional", "fit")),
     Key("melody", "s", "absolute path of a recording whose melody is followed"),
     Key("melody_start", "f", "where the melody begins, in seconds into the recording", 0, 86_400),
@@ -92,13 +98,15 @@ RENDER_KEYS = table(
 FIT_KEYS = {
     name: RENDER_KEYS[name]
     for name in (
-        *("file", "file_start", "file_end", "bars", "seconds", "beats", "bpm", "signature", "sample_rate", "key"),
-        *("project", "separate", "loop", "match", "loudness", "format", "bits", "name"),
+        *("file", "file_start", "file_end", "bars", "seconds", "beats", "bpm", "signature", "tempo_map"),
+        *("sample_rate", "key", "project", "separate", "loop", "match", "loudness", "format", "bits", "name"),
     )
 }
 """The render keys that concern a recording: those of the mode "fit"."""
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?)"
+_TEMPO_POINT = re.compile(rf"{_NUMBER}\s+{_NUMBER}(?:\s*>\s*{_NUMBER})?(?:\s+(\d{{1,2}}/\d{{1,2}}))?")
 _KEY_NAME = re.compile(r"([A-Ga-g])([#b♯♭]?)\s*(major|minor|maj|min|m)?", re.IGNORECASE)
 
 
@@ -191,6 +199,39 @@ def parse_signature(text: str) -> Signature:
     return Signature(int(found[1]), int(found[2]))
 
 
+def parse_tempo_map(text: str, signature: Signature) -> tuple[TempoPoint, ...]:
+    """Return the points of "0 97.5 7/8; 14 120>90 4/4": quarter notes from the stem's start, tempo, time signature.
+
+    "120>90" goes from 120 to 90, which it reaches at the next point or at the stem's end. The first point's time
+    signature is `signature` where it names none; a further one's goes on in the bars before.
+
+    Raises:
+        ArgumentError: a point can't be read, or they are not in order; the text says which.
+    """
+    points: list[TempoPoint] = []
+    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
+        found = _TEMPO_POINT.fullmatch(piece)
+        if found is None:
+            raise ArgumentError(f'tempo_map must be like "0 97.5 7/8; 14 120>90 4/4", not {piece!r}')
+        place, bpm, until, meter = found.groups()
+        tempo = float(check(SESSION_KEYS["bpm"], float(bpm)))
+        last = float(check(SESSION_KEYS["bpm"], float(until))) if until else tempo
+        standing = signature if not points else None
+        points.append(TempoPoint(float(place), tempo, last, parse_signature(meter) if meter else standing))
+    if points:
+        try:
+            check_order(points)
+        except ValueError as error:
+            raise ArgumentError(f"tempo_map: {error}") from error
+    tempos = [tempo for point in points for tempo in (point.bpm, point.until)]
+    if points and max(tempos) > MAX_TEMPO_SPAN * min(tempos):
+        raise ArgumentError(
+            f"tempo_map goes from {min(tempos):g} to {max(tempos):g}; more than {MAX_TEMPO_SPAN} times as fast can't "
+            "be stretched, so render in two"
+        )
+    return tuple(points)
+
+
 def parse_key(text: str) -> str | None:
     """Return a key in one spelling, "F# minor"; None for an empty text.
 
@@ -247,6 +288,21 @@ def update_session(session: Session, values: Mapping[str, Value]) -> Session:
     return replace(session, **changes)
 
 
+def over(values: Mapping[str, Value], below: Mapping[str, Value]) -> dict[str, Value]:
+    """Return `values` over those `below`, where a length replaces any other length, and bpm or signature a tempo map.
+
+    Raises:
+        ArgumentError: `values` holds two lengths.
+    """
+    given = [name for name in LENGTHS if name in values]
+    if len(given) > 1:
+        raise ArgumentError(f"give one length, not {' and '.join(given)}")
+    replaced = set(LENGTHS) if given else set()
+    if "bpm" in values or "signature" in values:
+        replaced.add("tempo_map")
+    return {name: value for name, value in below.items() if name not in replaced} | dict(values)
+
+
 def make_request(values: Mapping[str, Value], session: Session, defaults: Mapping[str, Value]) -> RenderRequest:
     """Return the complete request for (checked) `values` over `defaults` over the session.
 
@@ -254,18 +310,13 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     the recording in the mode "fit". A seed is drawn when none is given and there is something to draw.
 
     Raises:
-        ArgumentError: two lengths, no prompt where the mode needs one, too many stems, a text that cannot be read.
+        ArgumentError: two lengths, no prompt where the mode needs one, too many stems, a text that cannot be read, a
+            tempo map that the length does not fit.
         PathError: neither the request nor the session names a project folder.
     """
-    lengths = ("bars", "seconds", "beats")
-    given = {name: value for name, value in values.items() if name in lengths}
-    if len(given) > 1:
-        raise ArgumentError(f"give one length, not {' and '.join(given)}")
-    merged: dict[str, Any] = {**defaults, **values}
-    length = given or {name: value for name, value in defaults.items() if name in lengths}
-    if not length and not merged.get("file"):
-        length = {"bars": 4.0}
-    merged = {name: value for name, value in merged.items() if name not in lengths} | length
+    merged: dict[str, Any] = over(values, defaults)
+    if not merged.keys() & set(LENGTHS) and not merged.get("file"):
+        merged["bars"] = 4.0
 
     timing: dict[str, Value] = {
         name: merged.pop(name) for name in ("bpm", "signature", "sample_rate", "key") if name in merged
@@ -277,20 +328,26 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     merged["continue_from"] = merged.pop("continue", None) or None
     merged["melody"] = merged.get("melody") or None
     merged["file"] = merged.get("file") or None
+    merged["tempo_map"] = parse_tempo_map(merged.get("tempo_map", ""), session.signature)
     merged["parts"] = parse_parts(merged.get("parts", ""))
     merged["separate"] = parse_separate(merged.get("separate", ""))
     if merged.get("loudness") == "off":
         merged["loudness"] = None
     merged.setdefault("seed", 0 if merged["file"] else int.from_bytes(os.urandom(4), "big") >> 1)
     merged["mode"] = _mode(merged)
-    request = RenderRequest(
-        project=project,
-        bpm=session.bpm,
-        signature=session.signature,
-        sample_rate=session.sample_rate,
-        key=session.key,
-        **merged,
-    )
+    if merged["tempo_map"] and not merged.keys() & set(LENGTHS):
+        raise ArgumentError("tempo_map needs a length; give bars, seconds or beats")
+    try:
+        request = RenderRequest(
+            project=project,
+            bpm=session.bpm,
+            signature=session.signature,
+            sample_rate=session.sample_rate,
+            key=session.key,
+            **merged,
+        )
+    except ValueError as error:
+        raise ArgumentError(f"tempo_map: {error}") from error
     return _plausible(request)
 
 
@@ -299,6 +356,7 @@ def wire_values(request: RenderRequest) -> dict[str, Value]:
     values: dict[str, Any] = {field.name: getattr(request, field.name) for field in fields(request)}
     values |= {
         "signature": str(request.signature),
+        "tempo_map": "; ".join(map(str, request.tempo_map)),
         "continue": values.pop("continue_from"),
         "parts": "; ".join(f"{part.name}: {part.prompt}" for part in request.parts),
         "separate": ", ".join(request.separate),

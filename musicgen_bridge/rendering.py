@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from musicgen_bridge.client import Bridge, Rendered, pairs
-from musicgen_bridge.control.renders import over
 from musicgen_bridge.errors import CancelledError
-from musicgen_bridge.keys import RENDER_KEYS, Value, check_values, make_request, wire_values
+from musicgen_bridge.keys import RENDER_KEYS, Value, check_values, make_request, over, wire_values
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.roots import Roots

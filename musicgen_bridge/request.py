@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, Self
 
+from musicgen_bridge.tempo_map import COMMON_TIME, TempoMap, TempoPoint
+from musicgen_bridge.tempo_map import Signature as Signature
+
 Mode = Literal["text", "melody", "continue", "unconditional", "fit"]
 Format = Literal["wav", "flac", "aiff"]
-
-
-class Signature(NamedTuple):
-    """A time signature: `beats` notes of 1/`unit` to the bar."""
-
-    beats: int
-    unit: int
-
-    def __str__(self) -> str:
-        return f"{self.beats}/{self.unit}"
-
-    @property
-    def quarters(self) -> Fraction:
-        """Quarter notes to the bar; 7/8 has 7/2."""
-        return Fraction(self.beats * 4, self.unit)
 
 
 class Part(NamedTuple):
@@ -35,18 +22,8 @@ class Part(NamedTuple):
     prompt: str
 
 
-COMMON_TIME = Signature(4, 4)
-
 SOURCES = ("drums", "bass", "other", "vocals")
 """What a mix can be separated into; other is whatever is none of the rest."""
-
-
-def exact_frames(quarters: Fraction, bpm: float, sample_rate: int) -> int:
-    """Return floor(quarters * 60 * sample_rate / bpm + 1/2): the protocol's length, in rational arithmetic.
-
-    `quarters` are quarter notes, `bpm` quarter notes a minute, `sample_rate` in Hz.
-    """
-    return math.floor(quarters * 60 * sample_rate / Fraction(bpm) + Fraction(1, 2))
 
 
 class _Json:
@@ -97,7 +74,11 @@ class RenderRequest(_Json):
     beats: float | None = None
     """Quarter notes."""
     bpm: float = 120.0
+    """Where there is a tempo map, its mean."""
     signature: Signature = COMMON_TIME
+    """Where there is a tempo map, the one that it begins with."""
+    tempo_map: tuple[TempoPoint, ...] = ()
+    """Where tempo and time signature change; empty where both hold."""
     sample_rate: int = 48_000
     key: str | None = None
     project: str
@@ -143,6 +124,10 @@ class RenderRequest(_Json):
         object.__setattr__(self, "signature", Signature(*self.signature))
         object.__setattr__(self, "parts", tuple(Part(*part) for part in self.parts))
         object.__setattr__(self, "separate", tuple(self.separate))
+        object.__setattr__(self, "tempo_map", tuple(TempoPoint.read(*point) for point in self.tempo_map))
+        if self.tempo_map:
+            object.__setattr__(self, "signature", self.tempo_map[0].signature or COMMON_TIME)
+            object.__setattr__(self, "bpm", self.timing.bpm)
 
     @property
     def has_length(self) -> bool:
@@ -155,25 +140,35 @@ class RenderRequest(_Json):
         return self.format == "wav" and self.bits == 32
 
     @property
+    def timing(self) -> TempoMap:
+        """The tempos and bars from the stem's start to its end.
+
+        Raises:
+            ValueError: it has no length, or a tempo map that does not fit it.
+        """
+        points = self.tempo_map or (TempoPoint(0.0, self.bpm, self.bpm, self.signature),)
+        if self.bars is not None:
+            return TempoMap.of_bars(points, Fraction(self.bars))
+        if self.beats is not None:
+            return TempoMap(points, Fraction(self.beats))
+        if self.seconds is not None:
+            return TempoMap.of_seconds(points, Fraction(self.seconds))
+        raise ValueError("a request has bars, beats or seconds")
+
+    @property
     def quarters(self) -> Fraction:
         """The length in quarter notes."""
-        if self.bars is not None:
-            return Fraction(self.bars) * self.signature.quarters
-        if self.beats is not None:
-            return Fraction(self.beats)
-        if self.seconds is not None:
-            return Fraction(self.seconds) * Fraction(self.bpm) / 60
-        raise ValueError("a request has bars, beats or seconds")
+        return self.timing.quarters
 
     @property
     def frames(self) -> int:
         """The exact length of each stem in frames at `sample_rate`."""
-        return exact_frames(self.quarters, self.bpm, self.sample_rate)
+        return self.timing.frames(self.sample_rate)
 
     @property
     def duration(self) -> float:
         """The length of each stem in seconds, before it is rounded to a frame."""
-        return float(self.quarters * 60 / Fraction(self.bpm))
+        return float(self.timing.duration)
 
     @property
     def rows(self) -> tuple[Part, ...]:

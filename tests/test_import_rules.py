@@ -24,11 +24,12 @@ class Room(NamedTuple):
     """Rooms and packages that only a function may import, when it is called."""
 
 
-TYPES = ("errors", "request")
-"""They know nobody, and every other room may know them."""
+TYPES = ("errors", "request", "tempo_map")
+"""They know nobody but each other, and every other room may know them."""
 ROOMS = {
     "errors": Room(),
-    "request": Room(),
+    "request": Room("tempo_map"),
+    "tempo_map": Room(),
     "keys": Room(),
     "roots": Room(),
     "settings": Room("keys roots", "platformdirs", lazily="huggingface_hub"),
@@ -46,7 +47,7 @@ ROOMS = {
     "follow": Room("keys control", lazily="jack link"),
     "daemon": Room("jobs journal ports presets settings workers control follow __init__", "psutil"),
     "client": Room("keys control", "pythonosc"),
-    "rendering": Room("keys roots presets settings control client stems", lazily="worker"),
+    "rendering": Room("keys roots presets settings client stems", lazily="worker"),
     "console": Room(lazily="rich"),
     "doctor": Room(
         "install presets settings", lazily="client daemon mido packaging psutil sounddevice soundfile torch"

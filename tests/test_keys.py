@@ -13,13 +13,15 @@ from musicgen_bridge.keys import (
     check,
     check_values,
     make_request,
+    over,
     parse_key,
     parse_parts,
     parse_signature,
     update_session,
     wire_values,
 )
-from musicgen_bridge.request import Part, RenderRequest, Session, Signature, exact_frames
+from musicgen_bridge.request import Part, RenderRequest, Session, Signature
+from musicgen_bridge.tempo_map import TempoPoint
 
 HERE = Session(project="/music/song")
 
@@ -59,14 +61,46 @@ def test_frames_are_the_nearest_whole_number(bars, beats, unit, bpm, rate):
 
 
 def test_a_half_frame_rounds_up():
-    assert exact_frames(Signature(1, 4).quarters, 60.0, 1) == 1
-    assert exact_frames(Signature(1, 8).quarters, 60.0, 1) == 1  # 0.5
-    assert exact_frames(Signature(5, 8).quarters, 60.0, 1) == 3  # 2.5, where Python's round gives 2
+    def frames(quarters: float) -> int:
+        return RenderRequest(project="/p", beats=quarters, bpm=60.0, sample_rate=1).frames
+
+    assert (frames(1), frames(0.5)) == (1, 1)
+    assert frames(2.5) == 3  # where Python's round gives 2
 
 
 def test_beats_and_seconds_are_lengths_too():
     assert request(beats=3.0, bpm=90.0, prompt="x").frames == 96_000
     assert request(seconds=1.5, bpm=91.7, prompt="x").frames == 72_000
+
+
+def test_a_length_goes_over_any_other_length():
+    assert over({"beats": 3.0}, {"bars": 2.0, "seed": 1}) == {"beats": 3.0, "seed": 1}
+    assert over({"seed": 2}, {"bars": 2.0, "seed": 1}) == {"bars": 2.0, "seed": 2}
+    with pytest.raises(ArgumentError, match="give one length"):
+        over({"bars": 1.0, "seconds": 1.0}, {})
+
+
+def test_a_tempo_or_meter_goes_over_a_tempo_map():
+    below = {"tempo_map": "0 90; 4 100", "bpm": 95.0, "beats": 8.0}
+    assert "tempo_map" not in over({"bpm": 100.0}, below)
+    assert "tempo_map" not in over({"signature": "3/4"}, below)
+    assert over({"seed": 1, "bars": 2.0}, below)["tempo_map"] == "0 90; 4 100"
+    assert over({"bpm": 100.0, "tempo_map": "0 70"}, below)["tempo_map"] == "0 70"
+
+
+def test_a_tempo_map_goes_before_bpm_and_begins_in_the_sessions_meter():
+    session = update_session(HERE, {"signature": "7/8", "bpm": 90.0})
+    made = make_request(
+        {"prompt": "x", "bars": 5.0, "bpm": 60.0, "tempo_map": "0 100; 7 120>80 ; 14 90 3/4;"}, session, {}
+    )
+    assert made.tempo_map == (
+        TempoPoint(0.0, 100.0, 100.0, Signature(7, 8)),
+        TempoPoint(7.0, 120.0, 80.0),
+        TempoPoint(14.0, 90.0, 90.0, Signature(3, 4)),
+    )
+    assert (made.quarters, made.signature) == (17, Signature(7, 8))
+    assert made.duration == pytest.approx(60 * (7 / 100 + 7 / 100 + 3 / 90))
+    assert made.bpm == pytest.approx(17 * 60 / made.duration)
 
 
 def test_a_length_given_replaces_the_default_one():
@@ -137,6 +171,18 @@ def test_the_mode_is_inferred(values, mode):
         ({"prompt": "a\x00b"}, "control character"),
         ({"prompt": "x" * 1001}, "at most 1000"),
         ({"prompt": 7}, "prompt must be text"),
+        ({"tempo_map": "0 90; 4"}, "tempo_map must be like"),
+        ({"tempo_map": "0 90 4/4 x"}, "tempo_map must be like"),
+        ({"tempo_map": "-1 90"}, "tempo_map must be like"),
+        ({"tempo_map": "0 9"}, "bpm must be from 20 to 400, not 9"),
+        ({"tempo_map": "0 90>500"}, "bpm must be from 20 to 400, not 500"),
+        ({"tempo_map": "0 90 4/5"}, "signature must be like"),
+        ({"tempo_map": "1 90"}, "tempo_map: its first point must lie at 0"),
+        ({"tempo_map": "0 90; 4 80; 4 70"}, "its point at 4 must lie behind the one before"),
+        ({"tempo_map": "0 90; 16 80", "bars": 4}, "its point at 16 lies behind the end, at 16 quarter notes"),
+        ({"tempo_map": "0 60; 4 80", "seconds": 4}, "its point at 4 lies behind the end, at 4 s"),
+        ({"tempo_map": "0 60; 1 300", "bars": 1}, "from 60 to 300; more than 4 times as fast"),
+        ({"tempo_map": "0 60", "file": "/a.wav"}, "tempo_map needs a length"),
     ],
 )
 def test_a_mistake_is_named(values, said):
@@ -215,6 +261,8 @@ def test_a_seed_is_drawn_when_none_is_given():
         {"parts": "drums: tight; bass: sub", "variations": 3, "signature": "7/8", "match": False},
         {"continue": "/a b/ü.wav", "continue_seconds": 3.5, "seconds": 2.0, "format": "flac", "bits": 16},
         {"prompt": "x", "separate": "vocals, drums"},
+        {"prompt": "x", "bars": 4.25, "tempo_map": "0 97.51234567 7/8; 7 120>90; 10.1 33.3333333333333333 3/4"},
+        {"prompt": "x", "seconds": 7.3, "tempo_map": "0 120.1>60"},
         {"file": "/m.wav"},
         {"file": "/m.wav", "file_start": 1.5, "file_end": 9.0, "separate": "drums", "match": False, "loop": False},
         {"melody": "/m.wav", "melody_start": 1.5, "melody_end": 9.0, "name": "lead", "top_p": 0.9},

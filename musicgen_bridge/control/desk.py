@@ -19,11 +19,11 @@ from musicgen_bridge.control.intake import Call, Intake
 from musicgen_bridge.control.listings import Item, job_items, listing, past_events, preset_items
 from musicgen_bridge.control.osc import Packet, Server
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, messages
-from musicgen_bridge.control.renders import check_texts, complete, digest, over, project_folder, settled
+from musicgen_bridge.control.renders import check_texts, complete, digest, project_folder, settled
 from musicgen_bridge.control.replies import MAX_EVENTS, NO_ID, Id, Reply
 from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, ProtocolError
 from musicgen_bridge.jobs import Event, Job, Jobs, Queued
-from musicgen_bridge.keys import Value, update_session
+from musicgen_bridge.keys import Value, over, update_session
 from musicgen_bridge.presets import Presets
 from musicgen_bridge.request import Progress, RenderRequest, Session
 from musicgen_bridge.roots import Roots

@@ -7,29 +7,26 @@ import json
 from collections.abc import Mapping
 
 from musicgen_bridge.control.commands import MAX_PROJECT_BYTES, Request
-from musicgen_bridge.errors import ArgumentError, ModelError, PathError
-from musicgen_bridge.keys import Value, make_request, parse_parts, parse_separate, suggestion, update_session
+from musicgen_bridge.errors import ModelError, PathError
+from musicgen_bridge.keys import (
+    Value,
+    make_request,
+    over,
+    parse_parts,
+    parse_separate,
+    parse_tempo_map,
+    suggestion,
+    update_session,
+)
 from musicgen_bridge.request import RenderRequest, Session
 from musicgen_bridge.roots import Roots
-
-LENGTHS = ("bars", "seconds", "beats")
-
-
-def over(values: Mapping[str, Value], below: Mapping[str, Value]) -> dict[str, Value]:
-    """Return `values` over those `below`, where a length replaces any other length.
-
-    Raises:
-        ArgumentError: `values` holds two lengths.
-    """
-    given = [name for name in LENGTHS if name in values]
-    if len(given) > 1:
-        raise ArgumentError(f"give one length, not {' and '.join(given)}")
-    return {name: value for name, value in below.items() if not given or name not in LENGTHS} | dict(values)
+from musicgen_bridge.tempo_map import COMMON_TIME
 
 
 def check_texts(values: Mapping[str, Value]) -> None:
-    """Raise ArgumentError where a signature, key, parts or separate cannot be read."""
+    """Raise ArgumentError where a signature, key, tempo map, parts or separate cannot be read."""
     update_session(Session(), {name: values[name] for name in ("signature", "key") if name in values})
+    parse_tempo_map(str(values.get("tempo_map", "")), COMMON_TIME)
     parse_parts(str(values.get("parts", "")))
     parse_separate(str(values.get("separate", "")))
 

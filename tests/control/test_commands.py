@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from musicgen_bridge.control.commands import COMMANDS, COMMON_CODES, read, read_id
 from musicgen_bridge.control.osc_codec import Message, Refused
-from musicgen_bridge.control.renders import digest, over
+from musicgen_bridge.control.renders import digest
 from musicgen_bridge.control.replies import OURS, REPLIES
 from musicgen_bridge.errors import BY_CODE, ArgumentError, BridgeError, ProtocolError
 from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS
@@ -101,10 +101,3 @@ def test_a_digest_is_of_the_content_in_whatever_order_and_type_it_came():
     assert of("/musicgen/render", "a", "bars", 2, "prompt", "dub") != same
     assert of("/musicgen/trigger", "a", "slot", 1) != of("/musicgen/trigger", "a", "slot", 2)
     assert of("/musicgen/set", "a", "bars", 2) != of("/musicgen/render", "a", "bars", 2)
-
-
-def test_a_length_goes_over_any_other_length():
-    assert over({"beats": 3.0}, {"bars": 2.0, "seed": 1}) == {"beats": 3.0, "seed": 1}
-    assert over({"seed": 2}, {"bars": 2.0, "seed": 1}) == {"bars": 2.0, "seed": 2}
-    with pytest.raises(ArgumentError, match="give one length"):
-        over({"bars": 1.0, "seconds": 1.0}, {})

@@ -11,12 +11,11 @@ import pytest
 from clips import RATE, attacks, click_train, make_drone
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from targets import signature, target
+from targets import exact_frames, signature, target
 
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match import match, match_batch, needed_seconds
 from musicgen_bridge.match.loudness import integrated_loudness, true_peak
-from musicgen_bridge.request import exact_frames
 
 METRES = ("4/4", "3/4", "7/8", "6/8", "5/4", "5/8", "12/8", "15/16", "2/2", "1/4")
 BEAT = click_train(np.arange(0.07, 2.5, 0.25), 2.5)
