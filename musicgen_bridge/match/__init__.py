@@ -1,6 +1,6 @@
 """Session matching: arrays in, arrays out; no disk, no wire, no model."""
 
 from musicgen_bridge.match.key import estimate_key
-from musicgen_bridge.match.match import Matched, Report, Target, match, match_batch, needed_seconds
+from musicgen_bridge.match.match import Matched, Report, Target, bars_in, match, match_batch, needed_seconds
 
-__all__ = ["Matched", "Report", "Target", "estimate_key", "match", "match_batch", "needed_seconds"]
+__all__ = ["Matched", "Report", "Target", "bars_in", "estimate_key", "match", "match_batch", "needed_seconds"]

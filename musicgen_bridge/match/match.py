@@ -14,7 +14,7 @@ from musicgen_bridge.match.loop import PRE_ROLL
 from musicgen_bridge.match.loudness import Levelled, level
 from musicgen_bridge.match.resample import Audio, for_analysis, resample
 from musicgen_bridge.match.stretch import block_for, stretch
-from musicgen_bridge.match.trim import cut, first_bar
+from musicgen_bridge.match.trim import cut, first_bar, keep
 from musicgen_bridge.request import Signature
 
 
@@ -38,6 +38,10 @@ class Target:
     """dBTP."""
     continues: bool = False
     """The first sample joins another recording: no search for a downbeat, and no seam that would change it."""
+    recorded: bool = False
+    """A musician's own recording: its first bar stays the first, and with neither `match` nor `loop` every sample."""
+    own_bpm: float | None = None
+    """The music's own tempo where it is known, else it is looked for near the session's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +99,17 @@ def match(audio: Audio, sample_rate: int, target: Target) -> Matched:
     """
     _check(audio)
     heard = for_analysis(audio, sample_rate)
-    grid = find_grid(heard, target.bpm, target.signature)
-    rate = target.bpm / grid.bpm if target.match and not grid.beatless else 1.0
+    grid = find_grid(heard, target.own_bpm or target.bpm, target.signature)
+    rate = target.bpm / grid.bpm if target.match and (target.own_bpm or not grid.beatless) else 1.0
     start = _start(grid, rate, audio.shape[1] / sample_rate, target)
     seamless = target.loop and not target.continues
 
     played = stretch(audio, sample_rate, rate, block_for(heard))
     played = resample(played, sample_rate, target.sample_rate)
-    stem, short = cut(played, target.sample_rate, start or 0.0, target.frames, grid.bar / rate, seamless)
+    if target.recorded and not target.match and not target.loop:
+        stem, short = keep(played, target.sample_rate, target.frames)
+    else:
+        stem, short = cut(played, target.sample_rate, start or 0.0, target.frames, grid.bar / rate, seamless)
     levelled = level(stem, target.sample_rate, target.loudness, target.ceiling, seamless)
     return Matched(
         audio=np.ascontiguousarray(levelled.audio.T, dtype=np.float32),
@@ -119,6 +126,16 @@ def match_batch(audios: Sequence[Audio], sample_rate: int, target: Target) -> li
     return [match(audio, sample_rate, target) for audio in audios]
 
 
+def bars_in(audio: Audio, sample_rate: int, bpm: float, signature: Signature) -> int:
+    """Return how many whole bars `audio` [channels, n] holds from its first downbeat on, at least 1.
+
+    `bpm` is the tempo near which its own is looked for. A twentieth of the last bar may be missing.
+    """
+    grid = find_grid(for_analysis(audio, sample_rate), bpm, signature)
+    seconds = audio.shape[1] / sample_rate - max(grid.downbeat, 0.0)
+    return max(1, int(seconds / grid.bar + 0.05))
+
+
 def _check(audio: Audio) -> None:
     if audio.ndim != 2 or audio.size == 0:
         raise AudioError("The model's audio is empty: render again, and longer.")
@@ -130,6 +147,8 @@ def _start(grid: Grid, rate: float, seconds: float, target: Target) -> float | N
     """Return at which second of the stretched audio to cut, or None for its first sample."""
     if not target.match or target.continues or grid.beatless:
         return None
+    if target.recorded:
+        return grid.downbeat / rate
     span = target.frames / target.sample_rate
     return first_bar(grid.downbeat / rate, grid.bar / rate, span, seconds / rate)
 

@@ -33,6 +33,12 @@ def cut(audio: Audio, sample_rate: int, start: float, frames: int, bar: float, s
     return cut_out(audio, first, frames, sample_rate), missing / sample_rate
 
 
+def keep(audio: Audio, sample_rate: int, frames: int) -> tuple[Audio, float]:
+    """Return the first `frames` of `audio` [channels, n] as they are, then silence, and how many seconds are that."""
+    missing = max(0, frames - audio.shape[1])
+    return np.pad(audio[:, :frames], ((0, 0), (0, missing))), missing / sample_rate
+
+
 def lengthen(audio: Audio, frames: int, bar: float, sample_rate: int) -> Audio:
     """Return `audio` [channels, n], if it is shorter, lengthened to `frames`; a bar has `bar` frames, not always whole.
 

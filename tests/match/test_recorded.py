@@ -1,0 +1,68 @@
+"""A musician's own recording is matched like a take, but its first bar stays the first, and its samples may stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from clips import click_train, make_drone
+from targets import signature, target
+
+from musicgen_bridge.match import bars_in, match
+
+RATE = 32_000
+
+
+def loop(band, bars=4, **more):
+    """Return a clip of whole bars, cut on its downbeats."""
+    clip = band(3, bpm=118, start=0.0, **more)
+    first, last = (round(clip.downbeats[at] * RATE) for at in (0, bars))
+    return clip.audio[:, first:last]
+
+
+def test_the_first_bar_stays_the_first(band):
+    audio = np.concatenate([loop(band, 4), loop(band, 4)], axis=1)
+    wanted = target(4, 118, loudness=None)
+    assert match(audio, RATE, wanted).report.downbeat_s > 1.5  # of a take: there is a run-up to its second bar
+    assert match(audio, RATE, target(4, 118, loudness=None, recorded=True)).report.downbeat_s < 0.01
+
+
+@pytest.mark.parametrize("length", [RATE // 2 + 1, RATE, 2 * RATE])
+def test_without_match_and_loop_every_sample_stays(length):
+    audio = np.random.default_rng(0).normal(0, 0.3, (2, RATE)).astype(np.float32)  # peaks above full scale
+    wanted = target(sample_rate=RATE, recorded=True, match=False, loop=False, loudness=None, ceiling=math.inf)
+    wanted = dataclasses.replace(wanted, frames=length)
+    out = match(audio, RATE, wanted)
+    kept = min(length, RATE)
+    assert np.array_equal(out.audio[:kept].T, audio[:, :kept])
+    assert not out.audio[kept:].any()
+    assert out.report.short_s == (length - kept) / RATE
+
+
+@pytest.mark.parametrize(("metre", "bpm"), [("4/4", 118.0), ("7/8", 97.5), ("3/4", 140.0)])
+@pytest.mark.parametrize("extra", [0.0, 0.4, -0.02])
+def test_whole_bars_are_counted(band, metre, bpm, extra):
+    clip = band(3, signature=metre, bpm=bpm, start=0.3, seconds=16)
+    bar = np.diff(clip.downbeats)[0]
+    end = clip.downbeats[0] + (4 + extra) * bar
+    assert bars_in(clip.audio[:, : round(end * RATE)], RATE, bpm * 1.05, signature(metre)) == 4
+
+
+def test_without_a_beat_the_session_s_bars_count_and_less_than_one_is_one():
+    assert bars_in(make_drone(1), RATE, 120, signature("4/4")) == 8
+    assert bars_in(make_drone(1, 1.5), RATE, 120, signature("4/4")) == 1
+
+
+def test_a_tempo_that_is_known_may_be_far_from_the_session_s():
+    clip = click_train(np.arange(0.05, 12, 60 / 84), 12)
+    assert match(clip, RATE, target(4, 126)).report.bpm != pytest.approx(84, rel=0.01)
+    out = match(clip, RATE, target(4, 126, recorded=True, own_bpm=84))
+    assert (out.report.bpm, out.report.rate) == (pytest.approx(84, rel=1e-3), pytest.approx(1.5, rel=1e-3))
+
+
+def test_a_drone_whose_tempo_is_known_is_stretched():
+    out = match(make_drone(4), RATE, target(4, 126, recorded=True, own_bpm=84))
+    assert out.report.beatless
+    assert out.report.rate == 1.5
