@@ -15,7 +15,15 @@ from musicgen_bridge.match.loudness import Levelled, level
 from musicgen_bridge.match.resample import Audio, for_analysis, resample
 from musicgen_bridge.match.stretch import block_for, stretch
 from musicgen_bridge.match.trim import cut, first_bar, keep
+from musicgen_bridge.match.warp import along
 from musicgen_bridge.request import Signature
+from musicgen_bridge.tempo_map import TempoMap
+
+STRETCHES_WELL = 1.2
+"""How many times as fast or slow as it was played music still sounds as if it had been played so."""
+
+CEILING = -1.0
+"""dBTP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +42,7 @@ class Target:
     """False keeps the music's own tempo and cuts from its first sample."""
     loudness: float | None = -14.0
     """LUFS; None leaves the level alone, except for peaks above the ceiling."""
-    ceiling: float = -1.0
+    ceiling: float = CEILING
     """dBTP."""
     continues: bool = False
     """The first sample joins another recording: no search for a downbeat, and no seam that would change it."""
@@ -42,6 +50,8 @@ class Target:
     """A musician's own recording: its first bar stays the first, and with neither `match` nor `loop` every sample."""
     own_bpm: float | None = None
     """The music's own tempo where it is known, else it is looked for near the session's."""
+    tempo_map: TempoMap | None = None
+    """Where the session's tempo varies; `bpm` is its mean then, and `signature` the one that it begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,8 @@ class Report:
     """How far the loudness stays under the target, to spare the peaks."""
     short_s: float
     """Seconds that the model's audio was too short, filled by repeating its last bar."""
+    warning: str | None = None
+    """What may be heard of the stretch, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +112,27 @@ def match(audio: Audio, sample_rate: int, target: Target) -> Matched:
     _check(audio)
     heard = for_analysis(audio, sample_rate)
     grid = find_grid(heard, target.own_bpm or target.bpm, target.signature)
-    rate = target.bpm / grid.bpm if target.match and (target.own_bpm or not grid.beatless) else 1.0
+    timed = target.match and (target.own_bpm is not None or not grid.beatless)
+    rate = target.bpm / grid.bpm if timed else 1.0
     start = _start(grid, rate, audio.shape[1] / sample_rate, target)
     seamless = target.loop and not target.continues
 
-    played = stretch(audio, sample_rate, rate, block_for(heard))
+    block, begins, missing = block_for(heard), start or 0.0, 0.0
+    if timed and target.tempo_map is not None:
+        played, begins, missing = along(
+            audio, sample_rate, target.tempo_map, begins * rate, 60 / grid.bpm, grid.bar, block
+        )
+    else:
+        played = stretch(audio, sample_rate, rate, block)
     played = resample(played, sample_rate, target.sample_rate)
     if target.recorded and not target.match and not target.loop:
         stem, short = keep(played, target.sample_rate, target.frames)
     else:
-        stem, short = cut(played, target.sample_rate, start or 0.0, target.frames, grid.bar / rate, seamless)
+        stem, short = cut(played, target.sample_rate, begins, target.frames, grid.bar / rate, seamless)
     levelled = level(stem, target.sample_rate, target.loudness, target.ceiling, seamless)
     return Matched(
         audio=np.ascontiguousarray(levelled.audio.T, dtype=np.float32),
-        report=_report(grid, rate, start, short, key_of(heard), levelled),
+        report=_report(grid, rate, start, short + missing, key_of(heard), levelled, _warning(target, grid, timed)),
     )
 
 
@@ -158,7 +177,13 @@ def _bar_seconds(target: Target) -> float:
 
 
 def _report(
-    grid: Grid, rate: float, start: float | None, short: float, key: tuple[str, float], levelled: Levelled
+    grid: Grid,
+    rate: float,
+    start: float | None,
+    short: float,
+    key: tuple[str, float],
+    levelled: Levelled,
+    warning: str | None,
 ) -> Report:
     name, confidence = key
     return Report(
@@ -173,4 +198,21 @@ def _report(
         true_peak_db=levelled.true_peak_db,
         shortfall_lu=levelled.shortfall,
         short_s=short,
+        warning=warning,
+    )
+
+
+def _warning(target: Target, grid: Grid, timed: bool) -> str | None:
+    """Say so where a tempo map asks for more than stretching does well."""
+    if target.tempo_map is None:
+        return None
+    if not timed:
+        return "The music has no beat, or match is off: it does not follow the tempo map."
+    tempos = [tempo for point in target.tempo_map.points for tempo in (point.bpm, point.until)]
+    slowest, fastest = min(tempos) / grid.bpm, max(tempos) / grid.bpm
+    if slowest * STRETCHES_WELL >= 1 and fastest <= STRETCHES_WELL:
+        return None
+    return (
+        f"The music was played at {grid.bpm:.4g} and follows the tempo map from {min(tempos):.4g} to "
+        f"{max(tempos):.4g}: so much stretching can be heard. Render slow and fast parts by themselves."
     )
