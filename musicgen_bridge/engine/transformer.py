@@ -38,7 +38,7 @@ class Transformer:
         self.config = config
         self.device = weights.embedding.device
         self.dtype = weights.embedding.dtype
-        self._positions = sinusoids(positions, config.hidden).to(self.device, self.dtype)
+        self.positions = sinusoids(positions, config.hidden).to(self.device, self.dtype)
         size = config.vocab + 1
         self._shelf = torch.arange(0, config.codebooks * size, size, device=self.device)[:, None]  # [K, 1]
 
@@ -54,7 +54,7 @@ class Transformer:
         Attention reads the first `length` positions of the cache, of which `mask` [R, 1, T, length] hides some.
         """
         place = (position - condition.start[:, None]).clamp_(min=0)  # [R, T]
-        x = x + F.embedding(place, self._positions)
+        x = x + F.embedding(place, self.positions)
         for index, layer in enumerate(self.weights.layers):
             x = x + self._attend(x, layer, cache.data[index], position, length, mask)
             if layer.cross is not None and condition.cross is not None:

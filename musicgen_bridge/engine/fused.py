@@ -1,0 +1,212 @@
+"""The step as one kernel of our own, which is not slower than memory is; `Step` is its oracle and its off switch."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from musicgen_bridge.engine import kernels
+from musicgen_bridge.engine.cache import Cache
+from musicgen_bridge.engine.config import DecoderConfig
+from musicgen_bridge.engine.linear import Packed
+from musicgen_bridge.engine.pattern import UNKNOWN
+from musicgen_bridge.engine.sampler import Sampling, guide, sample
+from musicgen_bridge.engine.step import Step
+from musicgen_bridge.engine.transformer import Condition, Transformer
+from musicgen_bridge.engine.weights import DecoderWeights
+
+MOST_ROWS = 8
+"""The columns of a tensor core's operand that hold rows; more of them take the plain step."""
+TEXTS = (32, 64)
+"""Tokens to which all of a batch's texts are padded; where there are more, cross-attention is not absorbed."""
+_HEAD = 64
+_THREADS = 288
+
+_Pointer = ctypes.c_void_p
+
+
+class _Parameters(ctypes.Structure):
+    """`struct Step` of kernels/step.cu."""
+
+    _fields_ = [
+        *((name, _Pointer) for name in "weights heads norms queries values texts embedding positions start".split()),
+        *((name, _Pointer) for name in "cache sequence noise x query mixed weight scores inner logits arrived".split()),
+        *((name, ctypes.c_int) for name in ("length", "span", "position", "before", "top_k", "draws")),
+        *((name, ctypes.c_float) for name in ("temperature", "guidance")),
+    ]
+
+
+class FusedStep:
+    """Steps as `Step` does, each one launch of `kernels/step.cu`; the prefill is its own."""
+
+    def __init__(
+        self, model: Transformer, condition: Condition, sequence: Tensor, sampling: Sampling, cache: Cache
+    ) -> None:
+        """Raises InternalError where the kernel does not compile; `fits` says what it takes."""
+        self._step = Step(model, condition, sequence, sampling, cache)
+        self._sampling = sampling
+        self._sequence = sequence
+        batch, books, span = sequence.shape
+        rows, before, _ = condition.prefix.shape
+        c, device = model.config, model.device
+        queries, values, texts, tokens = _absorb(model, condition)
+        self._kernel = _kernel(c, batch, rows, tokens, model.dtype, device)
+
+        def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.empty(shape, dtype=dtype, device=device)
+
+        splits = max(1, 2 * _blocks(device) // (rows * c.heads))
+        self.logits = empty(rows, books, c.vocab)
+        self._tensors = {
+            "queries": queries,
+            "values": values,
+            "texts": texts,
+            "start": condition.start,
+            "cache": cache.data,
+            "sequence": sequence,
+            "x": empty(rows, c.hidden),
+            "query": empty(rows, c.hidden),
+            "mixed": empty(rows, c.heads, splits, _HEAD, dtype=model.dtype),
+            "weight": empty(rows, c.heads, splits),
+            "scores": empty(rows, c.heads * max(tokens, 1)),
+            "inner": empty(rows, c.ffn, dtype=model.dtype),
+            "logits": self.logits,
+            "arrived": torch.zeros(1, dtype=torch.int32, device=device),
+        } | _fixed(model)
+        self._parameters = _Parameters(
+            **{name: tensor.data_ptr() for name, tensor in self._tensors.items()},
+            length=cache.data.shape[4],
+            span=span,
+            before=before,
+            top_k=sampling.top_k,
+            draws=not _nucleus(sampling),
+            temperature=sampling.temperature,
+            guidance=sampling.guidance,
+        )
+
+    @staticmethod
+    def fits(model: Transformer, condition: Condition) -> bool:
+        """Whether the kernel takes this model's weights, and this many rows and words."""
+        c = model.config
+        return (
+            c.head_size == _HEAD
+            and len(condition.prefix) <= MOST_ROWS
+            and isinstance(model.weights.heads, Packed)
+            and (condition.cross is None or _distinct(condition) * condition.cross.shape[4] <= TEXTS[-1])
+        )
+
+    def prefill(self, known: int) -> None:
+        """Take in the prefix and the first `known` positions of the sequence."""
+        self._step.prefill(known)
+        self._parameters.position = known
+
+    def reach(self, position: int) -> int:
+        """Return `position`: the kernel reads no more of the cache than it must."""
+        return position
+
+    def __call__(self, length: int, noise: Tensor | None) -> None:
+        """Advance by one position, `length` - 1."""
+        self._parameters.position = length - 1
+        self._parameters.noise = noise.data_ptr() if noise is not None else None
+        self._kernel(self._parameters)
+        if not self._parameters.draws:
+            logits = guide(self.logits, len(self._sequence), self._sampling.guidance)
+            drawn = sample(logits, self._sampling, noise)  # [B, K]
+            known = self._sequence[:, :, length]
+            self._sequence[:, :, length] = torch.where(known == UNKNOWN, drawn, known)
+
+
+def _nucleus(sampling: Sampling) -> bool:
+    return 0 < sampling.top_p < 1 and not sampling.greedy
+
+
+def _distinct(condition: Condition) -> int:
+    """Return how many texts a batch has: the variations of one prompt have one."""
+    cross = condition.cross
+    assert cross is not None
+    return 1 if bool((cross == cross[:, :, :1]).all()) else cross.shape[2]
+
+
+def _absorb(model: Transformer, condition: Condition) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Return cross-attention as two packed maps, the tokens [R, 2] that each row hears, and how many T there are.
+
+    The maps are [L, H * T, d] and [L, d, H * T]: scores = h (Wqᵀ K / √D), output = p (V Woᵀ).
+    """
+    c, device = model.config, model.device
+    rows = len(condition.prefix)
+    texts = torch.zeros(rows, 2, dtype=torch.int32, device=device)
+    crosses = [layer.cross for layer in model.weights.layers if layer.cross is not None]
+    if not crosses:
+        nothing = torch.empty(0, device=device)
+        return nothing, nothing, texts, 0
+    if condition.cross is None:
+        nothing = torch.zeros(c.layers * c.heads * TEXTS[0] * c.hidden, dtype=model.dtype, device=device)
+        return nothing, nothing, texts, TEXTS[0]
+    distinct, batch, length = _distinct(condition), condition.cross.shape[2], condition.cross.shape[4]
+    count = distinct * length
+    tokens = next(size for size in TEXTS if size >= count)
+    mask = condition.cross_mask
+    heard = torch.full((batch,), length) if mask is None else (mask[:, 0, 0] == 0).sum(1)
+    texts[:batch, 0] = torch.arange(batch, device=device) * length if distinct > 1 else 0
+    texts[:batch, 1] = texts[:batch, 0] + heard.to(device)
+    # [L, 2, U, H, S, D] to [L, 2, H, U * S, D], padded to T tokens
+    cross = condition.cross[:, :, :distinct].transpose(2, 3).flatten(3, 4)
+    cross = torch.nn.functional.pad(cross, (0, 0, 0, tokens - count))
+    queries, values = [], []
+    for (keys, vals), layer in zip(cross, crosses, strict=True):  # [H, T, D]
+        query = layer.query.weight.view(c.heads, _HEAD, c.hidden)  # type: ignore[attr-defined]
+        out = layer.out.weight.view(c.hidden, c.heads, _HEAD)  # type: ignore[attr-defined]
+        queries.append(torch.bmm(keys * _HEAD**-0.5, query).flatten(0, 1))  # [H * T, d]
+        values.append(torch.bmm(vals, out.permute(1, 2, 0)).flatten(0, 1).t())  # [d, H * T]
+    return kernels.pack(torch.stack(queries)), kernels.pack(torch.stack(values)), texts, tokens
+
+
+@cache
+def _fixed(model: Transformer) -> dict[str, Tensor]:
+    """Return what the kernel reads of the model."""
+    w: DecoderWeights = model.weights
+    pointers, norms = [], []
+    for layer in w.layers:
+        maps = (layer.qkv, layer.out, layer.up, layer.down)
+        pointers.append([each.packed.data_ptr() for each in maps if isinstance(each, Packed)])
+        cross = [layer.cross.norm] if layer.cross is not None else []
+        norms += [layer.attention_norm, *cross, layer.ffn_norm]
+    assert isinstance(w.heads, Packed)
+    return {
+        "weights": torch.tensor(pointers, dtype=torch.int64, device=model.device),
+        "norms": torch.stack([torch.stack(list(norm)) for norm in [*norms, w.norm]]),
+        "heads": w.heads.packed,
+        "embedding": w.embedding,
+        "positions": model.positions,
+    }
+
+
+def _blocks(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+@cache
+def _kernel(
+    c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype, device: torch.device
+) -> kernels.Kernel:
+    """Return the step's kernel for batches of one shape."""
+    most = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    constants = {
+        "HIDDEN": c.hidden,
+        "FFN": c.ffn,
+        "HEADS": c.heads,
+        "LAYERS": c.layers,
+        "BOOKS": c.codebooks,
+        "VOCAB": c.vocab,
+        "BATCH": batch,
+        "ROWS": rows,
+        "TEXT": tokens,
+        "BLOCKS": _blocks(device),
+        "MEMORY": most,
+        "BF16": int(dtype == torch.bfloat16),
+    }
+    return kernels.Kernel(kernels.compiled("step.cu", constants, device), "step", device, _THREADS, most)
+

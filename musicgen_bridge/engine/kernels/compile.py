@@ -1,0 +1,113 @@
+"""CUDA C++ to a kernel that runs: NVRTC for the device at hand, a cache on disk, and a cooperative launch."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from platformdirs import user_cache_path
+
+from musicgen_bridge.errors import InternalError
+
+
+@cache
+def available(device: torch.device) -> bool:
+    """Whether kernels can be compiled for the device and run: CUDA, Hopper or later, with NVIDIA's bindings."""
+    if device.type != "cuda" or torch.version.hip or torch.cuda.get_device_capability(device) < (9, 0):
+        return False
+    try:
+        from cuda.bindings import driver, nvrtc  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+class Kernel:
+    """A kernel of one device, launched with a block on every multiprocessor, all of them at once."""
+
+    def __init__(self, binary: bytes, name: str, device: torch.device, threads: int, shared: int) -> None:
+        """`shared` are the bytes of dynamic shared memory of a block."""
+        from cuda.bindings import driver
+
+        self._driver = driver
+        self._blocks = torch.cuda.get_device_properties(device).multi_processor_count
+        self._threads = threads
+        self._shared = shared
+        self._device = device
+        torch.cuda.synchronize(device)  # there is a context now
+        self._module = _checked(driver.cuModuleLoadData(binary))
+        self._function = _checked(driver.cuModuleGetFunction(self._module, name.encode()))
+        largest = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        _checked(driver.cuFuncSetAttribute(self._function, largest, shared))
+
+    def __call__(self, parameters: ctypes.Structure) -> None:
+        """Launch it on the current stream with one parameter, a struct that is copied."""
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(parameters))
+        stream = torch.cuda.current_stream(self._device).cuda_stream
+        _checked(
+            self._driver.cuLaunchCooperativeKernel(
+                self._function, self._blocks, 1, 1, self._threads, 1, 1, self._shared, stream, ctypes.addressof(pointers)
+            )
+        )
+
+
+def compiled(source: str, constants: Mapping[str, int], device: torch.device) -> bytes:
+    """Return the machine code of a `.cu` file beside this one, with `constants` defined, from the cache if it is there.
+
+    Raises InternalError, with the compiler's words, where it does not compile.
+    """
+    from cuda.bindings import nvrtc
+
+    text = resources.files(__package__).joinpath(source).read_text(encoding="utf-8")
+    major, minor = torch.cuda.get_device_capability(device)
+    options = [f"--gpu-architecture=sm_{major}{minor}{'a' if major == 9 else ''}", "--std=c++17", "-default-device"]
+    options += [f"-D{name}={value}" for name, value in constants.items()]
+    version = _checked(nvrtc.nvrtcVersion())
+    key = hashlib.sha256("\0".join([text, *options, str(version)]).encode()).hexdigest()
+    path = user_cache_path("musicgen-bridge") / "kernels" / f"{Path(source).stem}-{key[:32]}.cubin"
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    binary = _compile(text, source, options)
+    _keep(path, binary)
+    return binary
+
+
+def _compile(text: str, name: str, options: list[str]) -> bytes:
+    from cuda.bindings import nvrtc
+
+    program = _checked(nvrtc.nvrtcCreateProgram(text.encode(), name.encode(), 0, [], []))
+    (code,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
+    if int(code):
+        log = bytearray(_checked(nvrtc.nvrtcGetProgramLogSize(program)))
+        nvrtc.nvrtcGetProgramLog(program, log)
+        raise InternalError(f"{name} does not compile for this device:\n{log.decode(errors='replace')}")
+    binary = bytearray(_checked(nvrtc.nvrtcGetCUBINSize(program)))
+    _checked(nvrtc.nvrtcGetCUBIN(program, binary))
+    nvrtc.nvrtcDestroyProgram(program)
+    return bytes(binary)
+
+
+def _keep(path: Path, binary: bytes) -> None:
+    """Write a file whole or not at all; a cache that can't be written is no error."""
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent)
+        with open(handle, "wb") as file:
+            file.write(binary)
+        os.replace(temporary, path)
+
+
+def _checked(result: tuple[Any, ...]) -> Any:
+    code, *values = result
+    if int(code):
+        raise InternalError(f"CUDA refused: {code!r}")
+    return values[0] if len(values) == 1 else tuple(values)
