@@ -143,7 +143,9 @@ function actions.again()
   local keys = place.noted(item)
     or message.stop("The notes of the selected item hold no request: it was not made by musicgen-bridge.")
   local span = timing.of_item(item)
-  keys.bars, keys.beats, keys.seconds = nil, nil, nil
+  for _, name in ipairs({ "bars", "beats", "seconds", "bpm", "signature", "tempo_map" }) do
+    keys[name] = nil
+  end
   for name, value in pairs(timing.keys(handle, span)) do
     keys[name] = value
   end

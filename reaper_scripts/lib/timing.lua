@@ -47,29 +47,69 @@ function timing.bars_from(handle, from, bars)
   return { from = from, to = reaper.TimeMap2_QNToTime(handle, quarters) }
 end
 
--- A marker strictly inside, or a tempo that glides from one marker to the next.
-local function changes(handle, span)
-  local first, last = span.from + SOON, span.to - SOON
-  local _, _, begins = reaper.TimeMap_GetTimeSigAtTime(handle, first)
-  local _, _, ends = reaper.TimeMap_GetTimeSigAtTime(handle, last)
-  local markers = reaper.FindTempoTimeSigMarker(handle, last) - reaper.FindTempoTimeSigMarker(handle, first)
-  return markers ~= 0 or math.abs(begins - ends) > 1e-4
+-- The times of the tempo markers strictly inside, and whether each begins a bar of a time signature.
+local function markers(handle, span)
+  local list = {}
+  local first = reaper.FindTempoTimeSigMarker(handle, span.from + SOON) + 1
+  for index = first, reaper.FindTempoTimeSigMarker(handle, span.to - SOON) do
+    local _, time, _, _, _, beats = reaper.GetTempoTimeSigMarker(handle, index)
+    list[#list + 1] = { time = time, meter = beats > 0 }
+  end
+  return list
 end
 
---- Returns the render keys of a stretch: its length in bars, or where the tempo map changes inside in exact seconds.
--- The tempo is the quarter notes that the map counts in it, over its minutes.
+local function tempo_at(handle, time)
+  local _, _, bpm = reaper.TimeMap_GetTimeSigAtTime(handle, time)
+  return bpm
+end
+
+-- The tempo at both ends of a stretch without markers. Reaper's own tempo may count other notes than quarters, so it
+-- gives only the ratio of the ends; their mean is the quarters that the map counts, over the minutes.
+local function ends(handle, from, to)
+  local quarters = reaper.TimeMap2_timeToQN(handle, to) - reaper.TimeMap2_timeToQN(handle, from)
+  local mean = quarters * 60 / (to - from)
+  local first, last = tempo_at(handle, from + SOON), tempo_at(handle, to - SOON)
+  if math.abs(first - last) < 1e-4 then
+    return mean, mean
+  end
+  return 2 * mean * first / (first + last), 2 * mean * last / (first + last)
+end
+
+local function meter_at(handle, time)
+  return ("%d/%d"):format(reaper.TimeMap_GetTimeSigAtTime(handle, time + SOON))
+end
+
+local function shortest(value)
+  return ("%.12g"):format(value)
+end
+
+-- One point of the render key tempo_map for the stretch's start and each marker: "14 120>90 4/4".
+local function tempo_map(handle, span, inside)
+  local points, start = {}, reaper.TimeMap2_timeToQN(handle, span.from)
+  table.insert(inside, 1, { time = span.from, meter = true })
+  for index, marker in ipairs(inside) do
+    local first, last = ends(handle, marker.time, inside[index + 1] and inside[index + 1].time or span.to)
+    local tempo = shortest(first) .. (first == last and "" or ">" .. shortest(last))
+    local words = { shortest(reaper.TimeMap2_timeToQN(handle, marker.time) - start), tempo }
+    words[3] = marker.meter and meter_at(handle, marker.time) or nil
+    points[index] = table.concat(words, " ")
+  end
+  return table.concat(points, "; ")
+end
+
+--- Returns the render keys of a stretch: its tempo, meter and length in bars, or where the project's tempo map changes
+-- inside (a marker, or a tempo that glides) that map, and the exact length in seconds.
 function timing.keys(handle, span)
-  local beats, unit = reaper.TimeMap_GetTimeSigAtTime(handle, span.from + SOON)
-  local quarters = reaper.TimeMap2_timeToQN(handle, span.to) - reaper.TimeMap2_timeToQN(handle, span.from)
-  local keys = {
-    bpm = rounded(quarters * 60 / (span.to - span.from), 6),
-    signature = ("%d/%d"):format(beats, unit),
-    sample_rate = project.sample_rate(handle),
-  }
-  if changes(handle, span) then
+  local keys = { sample_rate = project.sample_rate(handle) }
+  local inside = markers(handle, span)
+  local first, last = ends(handle, span.from, span.to)
+  if #inside > 0 or first ~= last then
     keys.seconds = span.to - span.from
+    keys.tempo_map = tempo_map(handle, span, inside)
   else
-    keys.bars = rounded(quarters * unit / (4 * beats), 9)
+    local beats, unit = reaper.TimeMap_GetTimeSigAtTime(handle, span.from + SOON)
+    keys.bpm, keys.signature = rounded(first, 6), ("%d/%d"):format(beats, unit)
+    keys.bars = rounded(first * (span.to - span.from) / 60 * unit / (4 * beats), 9)
   end
   return keys
 end

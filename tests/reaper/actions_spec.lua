@@ -139,17 +139,32 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
     assert.equal(1, request.bars)
   end)
 
-  it("where the tempo map changes inside, the length is exact in seconds", function()
+  it("where the tempo map changes inside, the request carries it and the length is exact", function()
     world.project.markers[2] = { time = BAR, bpm = 120, beats = 3, unit = 4 }
-    world.project.selection = { 0, 2 * BAR }
+    world.project.markers[3] = { time = 2 * BAR, bpm = 100, glides = true }
+    world.project.markers[4] = { time = 3 * BAR, bpm = 90 }
+    world.project.selection = { 0, 3 * BAR }
     act("generate", { "techno", "" })
-    local take = track.items[1].takes[1]
-    local request = sidecar(take).request
-    assert.is_nil(request.bars)
-    near(2 * BAR, request.seconds)
-    near((97.5 + 120) / 2, request.bpm)
-    assert.equal(189969, stub.wav(take.source.path).frames)
-    lies(track.items[1], 0, 2 * BAR)
+    local item = track.items[1]
+    local request = sidecar(item.takes[1]).request
+    assert.same({ nil, "7/8" }, { request.bars, request.signature })
+    near(3 * BAR, request.seconds)
+    local third = 3.5 + BAR * 2
+    assert.equal("# # #/#; # # #/#; # #>#", (request.tempo_map:gsub("[%d.]+", "#")))
+    local wanted = { 0, 97.5, 7, 8, 3.5, 120, 3, 4, third, 100, 90 }
+    for number in request.tempo_map:gmatch("[%d.]+") do
+      assert.is_true(math.abs(number - table.remove(wanted, 1)) < 1e-4, request.tempo_map)
+    end
+    near((third + BAR * 95 / 60) * 60 / (3 * BAR), request.bpm)
+    assert.equal(math.floor(3 * BAR * 44100 + 0.5), stub.wav(item.takes[1].source.path).frames)
+    lies(item, 0, 3 * BAR)
+
+    item.values.D_LENGTH = BAR
+    world.project.selected_item = item
+    act("again")
+    local second = sidecar(item.takes[2]).request
+    assert.same({ 1, 97.5 }, { second.bars, second.bpm })
+    assert.is_nil(second.tempo_map)
   end)
 
   it("variations become takes of one item", function()

@@ -105,13 +105,21 @@ describe("the tempo map", function()
     assert.same(wanted, keys(bar, 4 * bar, { time = 0, bpm = 60, beats = 4, unit = 4 }, before, behind))
   end)
 
-  it("gives seconds and the mean tempo where it changes or glides", function()
-    local change = { time = 1, bpm = 60, beats = 4, unit = 4 }
-    local changed = keys(0, 4, { time = 0, bpm = 120, beats = 4, unit = 4 }, change)
-    assert.same({ bpm = 75, signature = "4/4", sample_rate = 48000, seconds = 4 }, changed)
-    local to = { time = 10, bpm = 140, beats = 4, unit = 4 }
-    local glide = keys(2, 4, { time = 0, bpm = 100, beats = 4, unit = 4, glides = true }, to)
-    assert.same({ bpm = 112, signature = "4/4", sample_rate = 48000, seconds = 2 }, glide)
+  it("gives seconds and the map where the tempo changes inside", function()
+    local change = { time = 1, bpm = 60, beats = 7, unit = 8 }
+    local only_tempo = { time = 3, bpm = 90 }
+    local changed = keys(0, 4, { time = 0, bpm = 120, beats = 4, unit = 4 }, change, only_tempo)
+    assert.same({ sample_rate = 48000, seconds = 4, tempo_map = "0 120 4/4; 2 60 7/8; 4 90" }, changed)
+  end)
+
+  it("gives what lies inside of a glide", function()
+    local from, to = { time = 0, bpm = 100, beats = 4, unit = 4, glides = true }, { time = 10, bpm = 140 }
+    local glide = keys(2, 4, from, to)
+    local first, last = glide.tempo_map:match("^0 ([%d.]+)>([%d.]+) 4/4$")
+    assert.is_true(math.abs(first - 108) < 1e-4 and math.abs(last - 116) < 1e-4, glide.tempo_map)
+    assert.same({ 2, nil, nil }, { glide.seconds, glide.bpm, glide.bars })
+    local over = keys(8, 12, from, to)
+    assert.truthy(over.tempo_map:find("^0 13[%d.]+>1[%d.]+ 4/4; 4%.5[%d]* 140$"), over.tempo_map)
   end)
 
   it("takes the audio device's rate where the project has none", function()

@@ -156,7 +156,8 @@ api("GetSet_LoopTimeRange2", "pbbnnb", function(project, set)
   return project.selection[1], project.selection[2]
 end)
 
--- A marker is { time, bpm, beats, unit, glides }; its tempo holds, or glides in a straight line, until the next.
+-- A marker is { time, bpm, beats, unit, glides }; its tempo holds, or glides in a straight line, until the next. One
+-- without beats and unit changes the tempo only, and goes on in the bars before.
 local function marker_at(project, time)
   local found = 1
   for index, marker in ipairs(project.markers) do
@@ -185,12 +186,25 @@ local function quarters(project, time)
 end
 
 api("TimeMap_GetTimeSigAtTime", "pn", function(project, time)
-  local _, marker, next_one = marker_at(project, time)
-  return marker.beats, marker.unit, tempo(marker, next_one, time)
+  local index, marker, next_one = marker_at(project, time)
+  while not project.markers[index].beats do
+    index = index - 1
+  end
+  return project.markers[index].beats, project.markers[index].unit, tempo(marker, next_one, time)
 end)
 api("FindTempoTimeSigMarker", "pn", function(project, time)
   local index = marker_at(project, time)
   return index - 1
+end)
+-- Returns time, measure, beat, tempo, time signature (-1 where the marker has none) and whether the tempo glides.
+api("GetTempoTimeSigMarker", "pn", function(project, index)
+  assert(math.type(index) == "integer")
+  local marker = project.markers[index + 1]
+  if not marker then
+    return false, 0.0, 0, 0.0, 0.0, 0, 0, false
+  end
+  local glides = marker.glides == true
+  return true, marker.time, 0, 0.0, marker.bpm, marker.beats or -1, marker.unit or -1, glides
 end)
 api("TimeMap2_timeToQN", "pn", quarters)
 api("TimeMap2_QNToTime", "pn", function(project, wanted)
