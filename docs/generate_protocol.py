@@ -13,7 +13,7 @@ from musicgen_bridge.control.commands import COMMANDS, COMMON_CODES, Command, Id
 from musicgen_bridge.control.intake import MAX_WAITING
 from musicgen_bridge.control.replies import REPLIES, Field, Reply
 from musicgen_bridge.errors import BY_CODE
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key
+from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key
 
 PAGE = Path(__file__).with_name("protocol.md")
 
@@ -34,6 +34,11 @@ def session_keys() -> str:
 def render_keys() -> str:
     """The keys of a render."""
     return _keys(RENDER_KEYS.values())
+
+
+def fit_keys() -> str:
+    """The render keys that /musicgen/fit takes."""
+    return ", ".join(f"`{name}`" for name in FIT_KEYS) + "."
 
 
 def other_keys() -> str:
@@ -81,7 +86,8 @@ def limits() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    part.__name__: part for part in (requests, session_keys, render_keys, other_keys, answers, failures, limits)
+    part.__name__: part
+    for part in (requests, session_keys, render_keys, fit_keys, other_keys, answers, failures, limits)
 }
 
 
@@ -107,6 +113,8 @@ def _key_names(command: Command) -> str:
         names.append("session keys")
     elif command.keys.items() >= RENDER_KEYS.items():
         names.append("render keys")
+    elif command.keys is FIT_KEYS:
+        names.append("`file` (needed), render keys of a recording")
     return ", ".join(names) or "none"
 
 

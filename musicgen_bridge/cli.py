@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ import click
 
 from musicgen_bridge import __version__
 from musicgen_bridge.errors import ArgumentError, BridgeError
-from musicgen_bridge.flags import SETTINGS, json_flag, render_flags, setting_flags, spool_flag, typed
+from musicgen_bridge.flags import SETTINGS, fit_flags, json_flag, render_flags, setting_flags, spool_flag, typed
 from musicgen_bridge.keys import Value
-from musicgen_bridge.request import Progress
+from musicgen_bridge.request import Progress, Stem
 from musicgen_bridge.settings import Settings, model_folder
 from musicgen_bridge.spool import Spool
 
@@ -171,15 +171,63 @@ def render(
             tell, given = spool.progress, {**spool.request(), **given}
             tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
         stems = render(settings, given, preset, again, tell)
-    wanted = ("path", "frames", "sample_rate", "bpm", "seed")
-    answer = {"stems": [{name: getattr(stem, name) for name in wanted} for stem in stems]}
+    _answer([_plain(stem) for stem in stems], spool, as_json)
+
+
+def _plain(stem: Stem) -> dict[str, object]:
+    return {name: getattr(stem, name) for name in ("path", "frames", "sample_rate", "bpm", "seed")}
+
+
+def _answer(stems: Sequence[Mapping[str, object]], spool: Spool | None, as_json: bool) -> None:
+    """Say which stems there are now, to whoever asked."""
     if spool is not None:
-        spool.end(answer)
+        spool.end({"stems": list(stems)})
     if as_json:
-        click.echo(json.dumps(answer))
+        click.echo(json.dumps({"stems": list(stems)}))
     else:
         for stem in stems:
-            click.echo(stem.path)
+            click.echo(stem["path"])
+
+
+@cli.command()
+@click.argument("files", nargs=-1, metavar="FILE…", type=click.Path(path_type=Path))
+@fit_flags
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="write there and not to the project")
+@spool_flag
+@json_flag
+@setting_flags("host", "port", "device", "roots", "demucs")
+def fit(
+    settings: Settings,
+    files: tuple[Path, ...],
+    out: Path | None,
+    spool: Spool | None,
+    as_json: bool,
+    **keys: Value | None,
+) -> None:
+    """Bring recordings to the session, as a render is: its tempo, bars, sample rate and loudness; print their paths.
+
+    What is left out comes from the daemon's session where one runs; the length is the recording's own. --json tells
+    what was heard and done, with warnings.
+    """
+    from musicgen_bridge.console import progress
+    from musicgen_bridge.rendering import facts, fit
+
+    given = {name: value for name, value in keys.items() if value is not None}
+    wanted: list[dict[str, Value]] = [{**given, "file": str(file)} for file in files]
+    with progress() as tell:
+        if spool is not None:
+            tell, wanted = spool.progress, [{**spool.request(), **one} for one in wanted or [given]]
+            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
+        if not wanted:
+            raise click.UsageError("name a recording")
+        stems = [
+            {"file": one["file"], **_plain(stem), **facts(stem)}
+            for one in wanted
+            for stem in fit(settings, one, out, tell)
+        ]
+    for warning in dict.fromkeys(f"{stem['file']}: {text}" for stem in stems for text in stem["warnings"]):
+        click.secho(warning, fg="yellow", err=True)
+    _answer(stems, spool, as_json)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

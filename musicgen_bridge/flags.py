@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value
+from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value
 from musicgen_bridge.settings import documentation, load
 from musicgen_bridge.spool import Spool
 
@@ -50,6 +50,13 @@ def render_flags(command: Command) -> Command:
     for key in reversed([key for key in RENDER_KEYS.values() if key.name != "prompt"]):
         command = _flag(key)(command)
     return click.argument("prompt", required=False)(command)
+
+
+def fit_flags(command: Command) -> Command:
+    """Add a flag for every key of a fit but `file` to a command; one that is left out comes as None."""
+    for key in reversed([key for key in FIT_KEYS.values() if key.name != "file"]):
+        command = _flag(key)(command)
+    return command
 
 
 def _flag(key: Key) -> Callable[[Command], Command]:

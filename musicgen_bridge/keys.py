@@ -77,6 +77,7 @@ RENDER_KEYS = table(
     Key("file", "s", "absolute path of a recording that is brought to the session; nothing is generated then"),
     Key("file_start", "f", "where the recording is taken from, in seconds", 0, 86_400),
     Key("file_end", "f", "where the recording is taken to, in seconds", 0, 86_400),
+    Key("file_bpm", "f", "the recording's own tempo; else it is looked for from 0.8 to 1.25 of the session's", 20, 400),
     Key("variations", "i", "how many takes of the same prompt, as one batch", 1, MAX_STEMS),
     Key("parts", "s", 'one stem each: "drums: tight break; bass: sub"'),
     Key("separate", "s", f"split the result into these stems, which are the result then: {', '.join(SOURCES)}"),
@@ -98,7 +99,7 @@ RENDER_KEYS = table(
 FIT_KEYS = {
     name: RENDER_KEYS[name]
     for name in (
-        *("file", "file_start", "file_end", "bars", "seconds", "beats", "bpm", "signature", "tempo_map"),
+        *("file", "file_start", "file_end", "file_bpm", "bars", "seconds", "beats", "bpm", "signature", "tempo_map"),
         *("sample_rate", "key", "project", "separate", "loop", "match", "loudness", "format", "bits", "name"),
     )
 }

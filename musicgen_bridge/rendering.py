@@ -1,4 +1,4 @@
-"""One render from the command line: through the daemon where one runs, else by itself in this process."""
+"""A render or a fit from the command line: through the daemon where one runs, else by itself in this process."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from musicgen_bridge.client import Bridge, Rendered, pairs
-from musicgen_bridge.errors import CancelledError
-from musicgen_bridge.keys import RENDER_KEYS, Value, check_values, make_request, over, wire_values
+from musicgen_bridge.errors import ArgumentError, CancelledError
+from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, Value, check_values, make_request, over, wire_values
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.roots import Roots
-from musicgen_bridge.settings import Settings, model_folder
-from musicgen_bridge.stems.manifest import read_take
+from musicgen_bridge.settings import Settings, demucs_folder, model_folder
+from musicgen_bridge.stems.files import disk_errors
+from musicgen_bridge.stems.manifest import Take, read_take
+from musicgen_bridge.stems.paths import STEM_FOLDER
 
 Tell = Callable[[Progress], None]
 
-_PATHS = ("project", "melody", "continue")
+_PATHS = ("project", "melody", "continue", "file")
+_TIMING = ("bpm", "signature", "sample_rate", "key")
 
 
 def render(
@@ -30,25 +34,98 @@ def render(
         BridgeError: the render failed.
         KeyboardInterrupt: it was interrupted, and has been cancelled.
     """
-    values = check_values(given, RENDER_KEYS)
-    values |= {name: str(Path(str(values[name])).expanduser().resolve()) for name in _PATHS if values.get(name)}
+    values = _resolved(check_values(given, RENDER_KEYS))
     if again is not None:
         values = over(values, wire_values(read_take(again.resolve()).request))
     try:
         bridge = Bridge.connect(settings.host, settings.port)
     except ConnectionError:
-        return _by_itself(settings, values, preset, tell)
+        below = Presets(shipped(), settings.presets).find(preset).render if preset is not None else {}
+        return _by_itself(settings, over(values, below), tell)
     with bridge:
-        return _through(bridge, values, preset, tell)
+        if preset is None:
+            return _through(bridge, "/musicgen/render", values, tell)
+        return _through(bridge, "/musicgen/trigger", {"slot": preset, **values}, tell)
 
 
-def _through(bridge: Bridge, values: dict[str, Value], preset: str | None, tell: Tell) -> list[Stem]:
-    """Let the daemon render: what is left out comes from its session, the folder as a last resort from the shell."""
+def fit(settings: Settings, given: Mapping[str, Value], out: Path | None, tell: Tell) -> list[Stem]:
+    """Bring a recording to the session as the keys of `FIT_KEYS` say, and return the stems.
+
+    They lie in the project, or in the folder `out`, into which no daemon writes: then this process does the work, in
+    the session of the daemon where one runs.
+
+    Raises:
+        BridgeError: it failed.
+        KeyboardInterrupt: it was interrupted, and has been cancelled.
+    """
+    values = _resolved(check_values(given, FIT_KEYS))
+    if not values.get("file"):
+        raise ArgumentError("fit needs a recording: name its file")
+    try:
+        bridge = Bridge.connect(settings.host, settings.port)
+    except ConnectionError:
+        session: dict[str, Value] = {}
+    else:
+        with bridge:
+            if out is None:
+                return _through(bridge, "/musicgen/fit", values, tell)
+            told = pairs(bridge.request("/musicgen/session")[0])
+            session = {name: told[name] for name in _TIMING if told.get(name)}
+    if out is None:
+        return _by_itself(settings, values, tell)
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    return _by_itself(settings, {**session, **values, "project": str(out.resolve())}, tell, folder="")
+
+
+def facts(stem: Stem) -> dict[str, Any]:
+    """Return what matching heard of a fitted recording and did about it, from the stem's sidecar: JSON values.
+
+    `source_bpm` is the recording's own tempo, `stretch` how many times as fast it is played now, `downbeat_s` the
+    second of the recording's section that the stem begins with, None where it begins with the first sample.
+    """
+    take = read_take(Path(stem.path).with_suffix(".json"))
+    heard = take.report
+    return {
+        "part": take.part.name,
+        "bars": take.request.bars,
+        "source_bpm": heard["bpm"],
+        "confidence": heard["confidence"],
+        "stretch": heard["rate"],
+        "downbeat_s": heard["downbeat_s"],
+        "key": take.key,
+        "key_confidence": heard["key_confidence"],
+        "lufs": heard["lufs"],
+        "true_peak_db": heard["true_peak_db"],
+        "warnings": list(_warnings(take)),
+    }
+
+
+def _warnings(take: Take) -> Iterator[str]:
+    heard, request = take.report, take.request
+    if request.match and heard["beatless"]:
+        yield "no beat was heard: it is not stretched unless file_bpm says its tempo, and begins with its first sample"
+    if heard["short_s"] > 0.01:
+        yield f"the recording is {heard['short_s']:.2f} s too short for this length; its last bar is repeated"
+    if heard["shortfall_lu"] > 0.1:
+        yield f"it stays {heard['shortfall_lu']:.1f} LU under the loudness asked for, to spare its peaks"
+    if heard.get("separated_gain_db", 0.0) < 0:
+        yield f"all its stems are {-heard['separated_gain_db']:.1f} dB quieter, as one of them would clip"
+    if heard.get("warning"):
+        yield str(heard["warning"])
+
+
+def _resolved(values: dict[str, Value]) -> dict[str, Value]:
+    """Return the values with their paths as they are from the shell's folder."""
+    paths = {name: str(Path(str(values[name])).expanduser().resolve()) for name in _PATHS if values.get(name)}
+    return values | paths
+
+
+def _through(bridge: Bridge, address: str, values: dict[str, Value], tell: Tell) -> list[Stem]:
+    """Let the daemon do it: what is left out comes from its session, the folder as a last resort from the shell."""
     if "project" not in values and not pairs(bridge.request("/musicgen/session")[0]).get("project"):
         values["project"] = str(Path.cwd())
-    if preset is None:
-        return [_stem(one) for one in bridge.render(values, tell)]
-    return [_stem(one) for one in bridge.render({"slot": preset, **values}, tell, address="/musicgen/trigger")]
+    return [_stem(one) for one in bridge.render(values, tell, address=address)]
 
 
 def _stem(said: Rendered) -> Stem:
@@ -65,21 +142,23 @@ def _stem(said: Rendered) -> Stem:
     )
 
 
-def _by_itself(settings: Settings, values: dict[str, Value], preset: str | None, tell: Tell) -> list[Stem]:
+def _by_itself(settings: Settings, values: dict[str, Value], tell: Tell, folder: str = STEM_FOLDER) -> list[Stem]:
     """Load the model and render here; whoever sits at the shell may use any folder and recording that he names."""
-    below = Presets(shipped(), settings.presets).find(preset).render if preset is not None else {}
     session = Session(project=str(settings.project or Path.cwd()))
-    request = make_request(over(values, below), session, {"model": settings.model})
-    recordings = [path for path in (request.melody, request.continue_from) if path]
+    request = make_request(values, session, {"model": settings.model})
+    recordings = [path for path in (request.melody, request.continue_from, request.file) if path]
     roots = Roots.of((*settings.roots, request.project, *recordings))
     # The worker looks at these itself, but after the seconds that loading takes.
     roots.project(request.project)
     for path in recordings:
         roots.readable(path)
-    model_folder(request.model, settings)
+    if request.mode != "fit":
+        model_folder(request.model, settings)
+    if request.separate:
+        demucs_folder(settings)
     from musicgen_bridge.worker import Worker
 
-    worker = Worker(settings, roots)
+    worker = Worker(settings, roots, folder)
     with _interrupts() as cancelled:
         try:
             return worker.render(request, on_progress=tell, cancelled=cancelled)

@@ -159,6 +159,8 @@ class RenderRequest(_Json):
     def quarters(self) -> Fraction:
         """The length in quarter notes."""
         return self.timing.quarters
+    file_bpm: float | None = None
+    """Its own tempo where that is known, in quarter notes a minute; else it is looked for near the session's."""
 
     @property
     def frames(self) -> int:

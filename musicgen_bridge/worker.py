@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,37 +17,65 @@ import soxr
 
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling
 from musicgen_bridge.engine.demucs_weights import load_demucs
-from musicgen_bridge.engine.separation import lead
-from musicgen_bridge.errors import CancelledError
-from musicgen_bridge.match import Matched, Target, match, needed_seconds
-from musicgen_bridge.request import STAGES, Part, Progress, RenderRequest, Stem
-from musicgen_bridge.roots import Roots
+from musicgen_bridge.engine.device import device_called
+from musicgen_bridge.engine.separation import lead, split
+from musicgen_bridge.errors import AudioError
+from musicgen_bridge.keys import MAX_SECONDS
+from musicgen_bridge.match import CEILING, SLOWEST, Matched, Target, bars_in, match, needed_seconds
+from musicgen_bridge.reporter import Reporter, stages_of
+from musicgen_bridge.request import Part, Progress, RenderRequest, Stem
+from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
 from musicgen_bridge.stems.manifest import Take
+from musicgen_bridge.stems.paths import STEM_FOLDER
 from musicgen_bridge.stems.publish import check_space, publish, space_for
-from musicgen_bridge.stems.read import read_audio, read_end
+from musicgen_bridge.stems.read import Recording, read_audio, read_end
 
 LONGEST_RECORDING_S = 600.0
-PROGRESS_S = 0.1
-"""The shortest time between two reports of progress."""
-_SHARES = {
-    "reading": 0.01,
-    "conditioning": 0.02,
-    "generating": 0.85,
-    "decoding": 0.04,
-    "matching": 0.06,
-    "writing": 0.02,
-}
-"""How much of a job's time each stage takes, about; what a progress bar is drawn from."""
+SHORTEST_RECORDING_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What is to be matched, and what it came from."""
+
+    audio: Sequence[np.ndarray]
+    """[C, N] each"""
+    sample_rate: int
+    parts: Sequence[Part]
+    fingerprint: str
+    device: str
+    dtype: str
+    melody: str = ""
+    """How it was found."""
+    kept: bool = True
+    """Whether it is kept as the raw take; a recording lies on the disk anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Result:
+    """One stem, before it is a file."""
+
+    audio: np.ndarray
+    """[frames, channels]"""
+    part: Part
+    row: int
+    """Which take of the batch it comes from."""
+    report: dict[str, Any]
+    raw: tuple[np.ndarray, int] | None
 
 
 class Worker:
     """One model in hand, and the way of a request from its words to its files."""
 
-    def __init__(self, settings: Settings, roots: Roots | None = None) -> None:
-        """`roots` are the settings' own unless the caller knows better, as the command line does."""
+    def __init__(self, settings: Settings, roots: Roots | None = None, folder: str = STEM_FOLDER) -> None:
+        """`roots` are the settings' own unless the caller knows better, as the command line does.
+
+        `folder` is where stems go below the project.
+        """
         self._settings = settings
         self._roots = roots if roots is not None else settings.allowed_roots
+        self._folder = folder
         self._engine: Engine | None = None
         self._fingerprint: Future[str]
         self._separator: Any = None
@@ -77,33 +105,94 @@ class Worker:
             BridgeError: any of them; CancelledError soon after `cancelled` turns true. No stem is left behind by a
                 request that fails before it writes.
         """
-        report = Reporter(on_progress, cancelled)
+        report = Reporter(on_progress, cancelled, stages_of(request.mode, separate=bool(request.separate)))
         report.stage("reading")
         project = self._roots.project(request.project)
+        demucs = self._demucs() if request.separate else None  # what is missing is told now, not after the render
+        recording = self._recording(request) if request.file else None
+        if recording is not None:
+            request = _with_length(request, recording)
         check_space(project, space_for(request))
+        made = self._generated(request, report) if recording is None else self._recorded(request, recording)
+        report.stage("matching")
+        matched = []
+        for index, audio in enumerate(made.audio):
+            matched.append(match(audio, made.sample_rate, _target(request)))
+            report.step(index + 1, len(made.audio))
+        results = _mixes(matched, made)
+        if demucs is not None:
+            report.stage("separating")
+            results = self._separated(results, request, demucs, report)
+        report.stage("writing")
+        return [
+            publish(one.audio, take, roots=self._roots, raw=one.raw, folder=self._folder)
+            for one, take in zip(results, _takes(request, job, results, made), strict=True)
+        ]
+
+    def _generated(self, request: RenderRequest, report: Reporter) -> _Made:
         engine = self._load(request.model)
         melody, melody_from = self._melody(request, engine)
-        target = _target(request)
         report.stage("conditioning")
         rendered = engine.generate(
             _rows(request, melody),
-            needed_seconds(target),
+            needed_seconds(_target(request)),
             sampling=Sampling(request.temperature, request.top_k, request.top_p, request.guidance),
             continue_from=self._continued(request, engine),
             on_step=report.step,
             on_stage=report.stage,
         )
-        report.stage("matching")
-        matched = []
-        for index, audio in enumerate(rendered.audio):
-            matched.append(match(audio, engine.sample_rate, target))
-            report.step(index + 1, len(rendered.audio))
-        report.stage("writing")
-        takes = self._takes(request, job, matched, melody_from)
-        return [
-            publish(one.audio, take, roots=self._roots, raw=(raw.T, engine.sample_rate))
-            for one, take, raw in zip(matched, takes, rendered.audio, strict=True)
-        ]
+        return _Made(
+            audio=list(rendered.audio),
+            sample_rate=engine.sample_rate,
+            parts=request.rows,
+            fingerprint=self._fingerprint.result(),
+            device=str(engine.device),
+            dtype=str(engine.dtype),
+            melody=melody_from,
+        )
+
+    def _recording(self, request: RenderRequest) -> Recording:
+        """Return the section of the recording that is to be fitted."""
+        assert request.file is not None
+        path = self._roots.readable(request.file)
+        recording = read_audio(
+            path, start=request.file_start, end=request.file_end, max_seconds=LONGEST_RECORDING_S, keys="file"
+        )
+        seconds = recording.audio.shape[1] / recording.sample_rate
+        if seconds < SHORTEST_RECORDING_S:
+            raise AudioError(
+                f"{shown(path)} is {seconds:.3f} s long there; give at least {SHORTEST_RECORDING_S} s of it"
+            )
+        return recording
+
+    def _recorded(self, request: RenderRequest, recording: Recording) -> _Made:
+        assert request.file is not None
+        path = self._roots.readable(request.file)
+        return _Made(
+            audio=[_needed_of(recording, request)],
+            sample_rate=recording.sample_rate,
+            parts=(Part("", path.stem),),
+            fingerprint=fingerprint([path]),
+            device=str(device_called(self._settings.device)),
+            dtype="torch.float32",
+            kept=False,
+        )
+
+    def _separated(
+        self, mixes: Sequence[_Result], request: RenderRequest, demucs: Any, report: Reporter
+    ) -> list[_Result]:
+        """Return the stems of each mix that are asked for, in the order asked for."""
+        device = device_called(self._settings.device)
+        results: list[_Result] = []
+        for mix in mixes:
+
+            def tell(done: int, total: int, before: int = mix.row) -> None:
+                report.step(before * total + done, len(mixes) * total)
+
+            seamless = request.loop and request.continue_from is None
+            stems = split(demucs, mix.audio.T, request.sample_rate, loop=seamless, device=device, on_step=tell)
+            results += _of_mix(mix, {name: stems[name].T for name in request.separate}, request.floating)
+        return results
 
     def _load(self, alias: str) -> Engine:
         if self._engine is None or alias != self.model:
@@ -111,7 +200,7 @@ class Worker:
             self._engine = None  # before the next is loaded: there may be no room for both
             self._engine = Engine.load(folder, self._settings.device, self._settings.dtype)
             self.model = alias
-            self._fingerprint = ThreadPoolExecutor(1).submit(fingerprint, folder)
+            self._fingerprint = ThreadPoolExecutor(1).submit(fingerprint, folder.glob("*.safetensors"))
         return self._engine
 
     def _demucs(self) -> Any:
@@ -143,58 +232,58 @@ class Worker:
         resampled = soxr.resample(recording.audio.T, recording.sample_rate, engine.sample_rate, quality="VHQ")
         return np.ascontiguousarray(resampled.T, dtype=np.float32)
 
-    def _takes(self, request: RenderRequest, job: int, matched: list[Matched], melody_from: str) -> list[Take]:
-        assert self._engine is not None
-        now = datetime.now().astimezone()
-        return [
-            Take(
-                request=request,
-                part=part,
-                index=index,
-                total=len(matched),
-                variation=index % request.variations,
-                seed=request.seed + index,
-                bpm=request.bpm if request.match else one.report.bpm or request.bpm,
-                key=request.key or one.report.key,
-                fingerprint=self._fingerprint.result(),
-                device=str(self._engine.device),
-                dtype=str(self._engine.dtype),
-                job=str(job),
-                created=now,
-                report=asdict(one.report) | ({"melody": melody_from} if melody_from else {}),
-            )
-            for index, (part, one) in enumerate(zip(request.rows, matched, strict=True))
-        ]
+
+def _mixes(matched: Sequence[Matched], made: _Made) -> list[_Result]:
+    heard = {"melody": made.melody} if made.melody else {}
+    return [
+        _Result(
+            audio=one.audio,
+            part=part,
+            row=row,
+            report=asdict(one.report) | heard,
+            raw=(raw.T, made.sample_rate) if made.kept else None,
+        )
+        for row, (one, part, raw) in enumerate(zip(matched, made.parts, made.audio, strict=True))
+    ]
 
 
-@dataclass
-class Reporter:
-    """Turns stages and steps into `Progress`, at most ten a second, and ends the job when it is cancelled."""
+def _of_mix(mix: _Result, stems: Mapping[str, np.ndarray], floating: bool) -> list[_Result]:
+    """Return the stems [frames, channels] of a mix; one gain for all keeps them below full scale and their sum true."""
+    peak = max(float(np.abs(stem).max()) for stem in stems.values())
+    gain = 1.0 if floating or peak <= 1 else 1 / peak
+    return [
+        replace(
+            mix,
+            audio=np.ascontiguousarray(stem * np.float32(gain)),
+            part=Part(f"{mix.part.name} {name}".strip(), mix.part.prompt),
+            report=mix.report | {"separated": name, "separated_gain_db": 20 * math.log10(gain)},
+            raw=mix.raw if number == 0 else None,
+        )
+        for number, (name, stem) in enumerate(stems.items())
+    ]
 
-    tell: Callable[[Progress], None]
-    cancelled: Callable[[], bool]
-    _began: float = field(default_factory=time.monotonic)
-    _told: float = 0.0
-    _stage: str = "waiting"
 
-    def stage(self, name: str) -> None:
-        """A stage begins. Raises CancelledError."""
-        self._stage = name
-        self.step(0, 1)
-
-    def step(self, done: int, total: int) -> None:
-        """`done` of `total` steps of the stage are over. Raises CancelledError."""
-        if self.cancelled():
-            raise CancelledError("cancelled")
-        now = time.monotonic()
-        if now - self._told < PROGRESS_S:
-            return
-        self._told = now
-        before = sum(_SHARES.get(name, 0.0) for name in STAGES[: STAGES.index(self._stage)])
-        fraction = before + _SHARES[self._stage] * done / max(1, total)
-        elapsed = now - self._began
-        eta = elapsed * (1 - fraction) / fraction if fraction > 0.05 else -1.0
-        self.tell(Progress(fraction=fraction, eta_s=eta, stage=self._stage))
+def _takes(request: RenderRequest, job: int, results: Sequence[_Result], made: _Made) -> list[Take]:
+    now = datetime.now().astimezone()
+    return [
+        Take(
+            request=request,
+            part=one.part,
+            index=index,
+            total=len(results),
+            variation=one.row % request.variations,
+            seed=request.seed + one.row,
+            bpm=request.bpm if request.match else one.report["bpm"] or request.bpm,
+            key=request.key or one.report["key"],
+            fingerprint=made.fingerprint,
+            device=made.device,
+            dtype=made.dtype,
+            job=str(job),
+            created=now,
+            report=one.report,
+        )
+        for index, one in enumerate(results)
+    ]
 
 
 def described(prompt: str, request: RenderRequest) -> str:
@@ -212,10 +301,10 @@ def described(prompt: str, request: RenderRequest) -> str:
     return ", ".join(words)
 
 
-def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of a checkpoint's weights: of its safetensors files, in the order of their names."""
+def fingerprint(files: Iterable[Path]) -> str:
+    """Return the SHA-256 of files, such as a checkpoint's weights, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(files):
         with path.open("rb") as file:
             for block in iter(lambda: file.read(1 << 20), b""):
                 digest.update(block)
@@ -225,6 +314,28 @@ def fingerprint(folder: Path) -> str:
 def _rows(request: RenderRequest, melody: Melody | None) -> list[Row]:
     parts: tuple[Part, ...] = request.rows
     return [Row(described(part.prompt, request), request.seed + index, melody) for index, part in enumerate(parts)]
+
+
+def _with_length(request: RenderRequest, recording: Recording) -> RenderRequest:
+    """Return a request of the recording's own length where it names none: its whole bars, or every frame."""
+    if request.has_length:
+        return request
+    if request.match:
+        bpm = request.file_bpm or request.bpm
+        bars = bars_in(recording.audio, recording.sample_rate, bpm, request.signature)
+        request = replace(request, bars=float(bars))
+    else:
+        request = replace(request, seconds=recording.audio.shape[1] / recording.sample_rate)
+    if request.duration > MAX_SECONDS:
+        raise AudioError(f"the recording makes {request.duration:.0f} s of bars; give bars, fewer than these")
+    return request
+
+
+def _needed_of(recording: Recording, request: RenderRequest) -> np.ndarray:
+    """Return as much of a recording [C, N] as can be needed: what comes later says little of the tempo at its start."""
+    slower = request.bpm / request.file_bpm if request.file_bpm else 1 / SLOWEST
+    seconds = max(1.0, slower) * needed_seconds(_target(request))
+    return recording.audio[:, : math.ceil(seconds * recording.sample_rate)]
 
 
 def _target(request: RenderRequest) -> Target:
@@ -237,4 +348,8 @@ def _target(request: RenderRequest) -> Target:
         match=request.match,
         loudness=request.loudness,
         continues=request.continue_from is not None,
+        recorded=request.mode == "fit",
+        own_bpm=request.file_bpm,
+        ceiling=math.inf if request.mode == "fit" and request.loudness is None else CEILING,
+        tempo_map=None if request.timing.steady else request.timing,
     )

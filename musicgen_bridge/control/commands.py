@@ -27,7 +27,7 @@ from musicgen_bridge.control.replies import (
     Reply,
 )
 from musicgen_bridge.errors import ArgumentError, ProtocolError
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value, check_values, suggestion, table
+from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value, check_values, suggestion, table
 
 PROTO = 1
 """The version of the protocol."""
@@ -132,6 +132,14 @@ COMMANDS: Mapping[str, Command] = {
             (QUEUED, PROGRESS, DONE),
             {"slot": IdKey("slot", "s", "a preset's name or number", longest=64), **RENDER_KEYS},
             required=("slot",),
+            codes=_ACCEPTING + _ENDING,
+        ),
+        Command(
+            "/musicgen/fit",
+            "bring a recording to the session, as a take is: its tempo, bars, rate and loudness, or its stems",
+            (QUEUED, PROGRESS, DONE),
+            FIT_KEYS,
+            required=("file",),
             codes=_ACCEPTING + _ENDING,
         ),
         Command(

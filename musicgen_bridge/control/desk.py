@@ -200,10 +200,14 @@ class Desk:
         values = {name: value for name, value in call.values.items() if name != "slot"}
         await self._submit(call, over(values, preset.render))
 
+    async def _fit(self, call: Call) -> None:
+        await self._submit(call, call.values)
+
     async def _submit(self, call: Call, values: Mapping[str, Value]) -> None:
         """Have the request completed off the loop, then accept it, or say again how it stands if it is known."""
+        defaults = {name: value for name, value in self._defaults.items() if name in call.request.command.keys}
         making = asyncio.create_task(
-            asyncio.to_thread(complete, values, self.session, self._defaults, self._roots, self._models)
+            asyncio.to_thread(complete, values, self.session, defaults, self._roots, self._models)
         )
         await asyncio.wait({making})
         making.exception()  # seen; what it is matters only if the job is new

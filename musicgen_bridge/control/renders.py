@@ -56,7 +56,7 @@ def settled(values: Mapping[str, Value], roots: Roots, models: Mapping[str, str]
         raise ModelError(f'no model "{model}"{suggestion(model, models)}; /musicgen/list what models shows them')
     if project := values.get("project"):
         result["project"] = project_folder(str(project), roots)
-    for name in ("melody", "continue"):
+    for name in ("melody", "continue", "file"):
         if path := values.get(name):
             result[name] = str(roots.readable(str(path)))
     return result

@@ -10,7 +10,7 @@ import numpy as np
 from musicgen_bridge.match.novelty import FRAMES, Floats
 from musicgen_bridge.request import Signature
 
-RANGE = (0.8, 1.25)
+SLOWEST, FASTEST = 0.8, 1.25
 """How far from the session's tempo the music may be."""
 _PRIOR = 0.8
 """Standard deviation, in octaves, of the music's tempo around the session's."""
@@ -58,7 +58,7 @@ def estimate_tempo(onsets: Floats, session_period: float, pulse: Pulse) -> Tempo
 
     Candidates come from the periodicity of the whole clip, and each is then fitted as a train of pulses.
     """
-    periods = session_period / np.exp(np.arange(np.log(RANGE[0]), np.log(RANGE[1]), 0.001))
+    periods = session_period / np.exp(np.arange(np.log(SLOWEST), np.log(FASTEST), 0.001))
     prior = np.exp(-0.5 * (np.log2(periods / session_period) / _PRIOR) ** 2)
     strength = periodicity(onsets, periods, pulse) * prior
     candidates = _best_apart(strength, periods, count=4)

@@ -26,7 +26,7 @@ class Take:
 
     request: RenderRequest
     part: Part
-    """Its name ("" where the request has no parts) and its prompt."""
+    """Its name ("" where there is but one) and its prompt; of a recording, the file's name instead."""
     index: int
     """Which of `total` stems, from 0."""
     total: int
@@ -38,7 +38,7 @@ class Take:
     key: str | None
     """As asked for, or as measured; for example "F# minor"."""
     fingerprint: str
-    """SHA-256 of the model's weights; `request.model` is its alias."""
+    """SHA-256 of the model's weights, whose alias is `request.model`; of a recording that was fitted, of its file."""
     device: str
     dtype: str
     job: str

@@ -39,7 +39,8 @@ def stem_name(take: Take) -> str:
     facts = [slug(take.part.name, 20), f"{take.bpm:g}bpm", _short_key(take.key), _length(take)]
     if str(request.signature) != "4/4":
         facts.append(f"{request.signature.beats}-{request.signature.unit}")
-    facts.append(f"seed{take.seed}")
+    if request.mode != "fit":
+        facts.append(f"seed{take.seed}")
     if request.variations > 1:
         facts.append(f"v{take.variation + 1}")
     tail = "_".join(filter(None, facts))

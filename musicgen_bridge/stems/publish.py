@@ -16,8 +16,10 @@ from musicgen_bridge.stems.paths import RAW_FOLDER, STEM_FOLDER, stem_name
 from musicgen_bridge.stems.write import Audio, encode_raw, encode_stem
 
 
-def publish(audio: Audio, take: Take, *, roots: Roots, raw: tuple[Audio, int] | None = None) -> Stem:
-    """Write a stem below its request's project and return what stands there.
+def publish(
+    audio: Audio, take: Take, *, roots: Roots, raw: tuple[Audio, int] | None = None, folder: str = STEM_FOLDER
+) -> Stem:
+    """Write a stem to `folder` below its request's project and return what stands there.
 
     `audio` is [frames, channels] at the request's rate and exact length; `raw`, where there is one, is the take as the
     model made it, [frames, channels] and its sample rate, kept so that a downbeat can be moved without rendering
@@ -31,13 +33,13 @@ def publish(audio: Audio, take: Take, *, roots: Roots, raw: tuple[Audio, int] | 
     request = take.request
     if len(audio) != request.frames or not np.isfinite(audio).all():
         raise InternalError(f"the take has {len(audio)} frames; {request.frames}, all finite, were due")
-    folder = make_folder(roots.project(request.project), STEM_FOLDER)
+    place = make_folder(roots.project(request.project), folder)
     files = [
-        NewFile(folder, ".json", to_json(take)),
-        NewFile(folder, f".{request.format}", encode_stem(audio, take)),
+        NewFile(place, ".json", to_json(take)),
+        NewFile(place, f".{request.format}", encode_stem(audio, take)),
     ]
     if raw is not None:
-        files.insert(0, NewFile(make_folder(folder, RAW_FOLDER), ".flac", encode_raw(*raw)))
+        files.insert(0, NewFile(make_folder(place, RAW_FOLDER), ".flac", encode_raw(*raw)))
     path = appear(stem_name(take), files)[-1]
     return Stem(
         index=take.index,

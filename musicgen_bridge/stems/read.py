@@ -35,10 +35,13 @@ class Recording:
     sample_rate: int
 
 
-def read_audio(path: Path, *, start: float = 0.0, end: float | None = None, max_seconds: float) -> Recording:
+def read_audio(
+    path: Path, *, start: float = 0.0, end: float | None = None, max_seconds: float, keys: str = "melody"
+) -> Recording:
     """Return a recording from `start` to `end` (seconds; None is its end), at most `max_seconds` of it.
 
-    `path` is one that `Roots.readable` returned; any format of libsndfile is read.
+    `path` is one that `Roots.readable` returned; any format of libsndfile is read. The render keys `keys`_start and
+    `keys`_end name the section, says the error's text.
 
     Raises:
         PathError: it is no plain file or may not be read.
@@ -55,7 +58,7 @@ def read_audio(path: Path, *, start: float = 0.0, end: float | None = None, max_
             )
         if stop - start > max_seconds + _TOLERANCE:
             raise AudioError(
-                f"{shown(path)} is {_clock(stop - start)} long; give melody_start and melody_end, "
+                f"{shown(path)} is {_clock(stop - start)} long; give {keys}_start and {keys}_end, "
                 f"at most {max_seconds / 60:g} minutes"
             )
         first = int(start * file.samplerate)

@@ -28,7 +28,7 @@ def encode_stem(audio: Audio, take: Take) -> bytes:
     """
     request = take.request
     tags = {"title": take.part.prompt or request.mode, "comment": describe(take), "software": "musicgen-bridge"}
-    if request.format == "wav" and request.bits == 32:
+    if request.floating:
         data = _encode(audio, request.sample_rate, "WAV", "FLOAT", tags)
     else:
         # The seed of the take seeds the dither too, so that the take can be had again to the bit.
@@ -59,7 +59,8 @@ def encode_raw(audio: Audio, sample_rate: int) -> bytes:
 def describe(take: Take) -> str:
     """Return one line on the stem: tempo, meter, key, seed, model."""
     request = take.request
-    facts = (f"{take.bpm:g} BPM", str(request.signature), take.key, f"seed {take.seed}", f"model {request.model}")
+    made = (f"seed {take.seed}", f"model {request.model}") if request.mode != "fit" else ()
+    facts = (f"{take.bpm:g} BPM", str(request.signature), take.key, *made)
     return ", ".join(filter(None, facts))
 
 
