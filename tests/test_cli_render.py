@@ -83,6 +83,20 @@ def test_render_goes_through_the_daemon_and_takes_its_session(daemon) -> None:
     assert ("prompt", "techno") in zip(newest.arguments[3::2], newest.arguments[4::2], strict=True)
 
 
+def test_render_follows_a_tempo_map(daemon) -> None:
+    changes = "0 120; 4 100>80 3/4"
+    asked = ("--bars", 2, "--tempo-map", changes, "--sample-rate", 44100, "--seed", 5)
+    (stem,) = stems_of(run("render", "techno drums", *asked, "--json", "--port", daemon.port))
+    assert stem["frames"] == 44_100 * 4 // 2 + 44_100 * 2  # 4 quarters at 120, 3 from 100 to 80: 3 * 60 / 90 s
+    assert stem["bpm"] == 7 * 60 / 4
+    sidecar = json.loads(Path(str(stem["path"])).with_suffix(".json").read_text("utf-8"))
+    assert sidecar["request"]["tempo_map"] == "0 120 4/4; 4 100>80 3/4"
+    again = stems_of(
+        run("render", "--again", Path(str(stem["path"])).with_suffix(".json"), "--json", "--port", daemon.port)
+    )
+    assert np.array_equal(samples(again[0]), samples(stem))
+
+
 def test_a_preset_stands_below_the_flags(daemon) -> None:
     ran = run("render", "--preset", "1", *BAR, "--name", "mine", "--json", "--port", daemon.port)
     (stem,) = stems_of(ran)

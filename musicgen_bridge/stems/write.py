@@ -39,7 +39,8 @@ def encode_stem(audio: Audio, take: Take) -> bytes:
         return data
     extra = [
         bext(f"{take.part.prompt} | {describe(take)}".strip(" |"), take.created),
-        acid(request.quarters, request.signature, take.bpm, take.key, loops=take.loops),
+        # One tempo for all would have a DAW pull a stem off its tempo map.
+        acid(request.quarters, request.signature, take.bpm, take.key, loops=take.loops and request.timing.steady),
     ]
     if take.loops:
         extra.append(smpl(len(audio), request.sample_rate, take.key))
@@ -56,11 +57,17 @@ def encode_raw(audio: Audio, sample_rate: int) -> bytes:
     return _encode(quantise(audio / scale, 24), sample_rate, "FLAC", "PCM_24", {"comment": f"divided by {scale:.9g}"})
 
 
+def encode_recording(audio: Audio, sample_rate: int, name: str) -> bytes:
+    """Return what was recorded, [frames, channels], as WAV of 24 bits."""
+    return _encode(quantise(audio, 24), sample_rate, "WAV", "PCM_24", {"title": name, "software": "musicgen-bridge"})
+
+
 def describe(take: Take) -> str:
     """Return one line on the stem: tempo, meter, key, seed, model."""
     request = take.request
     made = (f"seed {take.seed}", f"model {request.model}") if request.mode != "fit" else ()
-    facts = (f"{take.bpm:g} BPM", str(request.signature), take.key, *made)
+    mean = "" if request.timing.steady else "mean "
+    facts = (f"{mean}{take.bpm:g} BPM", str(request.signature), take.key, *made)
     return ", ".join(filter(None, facts))
 
 

@@ -38,6 +38,7 @@ def reread(tmp_path: Path) -> Callable[[Take], Take]:
         {"beats": 6.5, "format": "flac", "bits": 16, "top_p": 0.9, "temperature": 0.0},
         {"seconds": 1 / 3, "mode": "unconditional", "prompt": ""},
         {"mode": "melody", "melody": "/m/a.wav", "melody_start": 1.5, "melody_end": 9.25},
+        {"bars": 3.5, "tempo_map": ((0.0, 97.5, 97.5, (7, 8)), (3.3, 1e2 / 3, 90.0))},
         {"mode": "continue", "continue_from": "/m/a.wav", "continue_seconds": 3.0},
         {
             "parts": (Part("drums", "tight break: 90s"), Part("bass", "sub")),

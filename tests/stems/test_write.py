@@ -132,6 +132,22 @@ def test_a_wav_has_tempo_and_origin_and_if_it_loops_a_loop(
         assert info.smpl.sample_loops[0].end == frames - 1
 
 
+def test_a_wav_along_a_tempo_map_has_its_mean_and_is_not_warped(make_take: MakeTake, tone: Tone):
+    take = make_take(bars=2.0, tempo_map=((0.0, 120.0, 120.0), (4.0, 100.0, 100.0, (4, 4))))
+    data = encode_stem(tone(take.request.frames), take)
+    with opened(data) as file:
+        log = " ".join(file.extra_info.split())
+    for line in ("OneShot", "Beats : 0", "Meter : 4/4", "Tempo : 109.09"):
+        assert line in log, log
+    assert WavInfoReader(io.BytesIO(data)).bext.description.endswith(
+        "mean 109.091 BPM, 4/4, F# minor, seed 42, model starter"
+    )
+    assert WavInfoReader(io.BytesIO(data)).smpl is not None
+    steady = make_take(bars=2.0, tempo_map=((0.0, 120.0, 120.0, (3, 4)), (3.0, 120.0, 120.0, (5, 4))))
+    with opened(encode_stem(tone(steady.request.frames), steady)) as file:
+        assert "Beats : 8" in " ".join(file.extra_info.split())
+
+
 def test_a_raw_take_comes_back_whole(tone: Tone):
     audio = tone(32_000, level=0.9)
     with opened(encode_raw(audio, 32_000)) as file:
