@@ -105,6 +105,7 @@ FIT_KEYS = {
 }
 """The render keys that concern a recording: those of the mode "fit"."""
 
+NO_PROJECT = "no project folder: send /musicgen/session with project, or give project with the request"
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?)"
 _TEMPO_POINT = re.compile(rf"{_NUMBER}\s+{_NUMBER}(?:\s*>\s*{_NUMBER})?(?:\s+(\d{{1,2}}/\d{{1,2}}))?")
@@ -325,7 +326,7 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     session = update_session(session, timing)
     project = merged.pop("project", session.project)
     if not project:
-        raise PathError("no project folder: send /musicgen/session with project, or give project with the render")
+        raise PathError(NO_PROJECT)
     merged["continue_from"] = merged.pop("continue", None) or None
     merged["melody"] = merged.get("melody") or None
     merged["file"] = merged.get("file") or None
@@ -406,8 +407,8 @@ def _plausible(request: RenderRequest) -> RenderRequest:
     generated = (request.prompt, request.melody, request.continue_from, request.parts, request.rows[1:])
     if request.file and any(generated):
         raise ArgumentError("file is a recording of your own: leave out prompt, melody, continue, parts and variations")
-    if request.stream:
-        raise ArgumentError("stream can't be played by this version yet; leave it out and play the file")
+    if request.stream and request.file:
+        raise ArgumentError("stream plays what is generated, and with file nothing is; leave one of them out")
     if request.bits == 32 and request.format == "flac":
         raise ArgumentError("flac takes 16 or 24 bits; choose wav or aiff for 32")
     return request

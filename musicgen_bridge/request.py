@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, Self
@@ -61,6 +62,65 @@ class Session(_Json):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transport(_Json):
+    """Where the session's transport is, and where its bar lines fall, by the clock `time.perf_counter`.
+
+    That clock is one for all processes of a machine. Bars are counted from quarter note 0.
+    """
+
+    bpm: float = 120.0
+    signature: Signature = COMMON_TIME
+    playing: bool = False
+    beat: float = 0.0
+    """Position in quarter notes at the moment `at`."""
+    at: float = 0.0
+    """Seconds."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signature", Signature(*self.signature))
+
+    def beat_at(self, moment: float) -> float:
+        """Return the position in quarter notes at another moment; it stands while nothing plays."""
+        return self.beat + (moment - self.at) * self.bpm / 60 if self.playing else self.beat
+
+    def bar_line(self, moment: float) -> float:
+        """Return when the first bar line at or after `moment` is reached; `moment` itself while nothing plays."""
+        if not self.playing:
+            return moment
+        bar = float(self.signature.quarters)
+        line = math.ceil(self.beat_at(moment) / bar - 1e-9) * bar
+        return self.at + (line - self.beat) * 60 / self.bpm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRequest(_Json):
+    """A recording of an input, to be used as a melody; exactly one of `bars` and `seconds` is set."""
+
+    bars: float | None = None
+    seconds: float | None = None
+    bpm: float = 120.0
+    signature: Signature = COMMON_TIME
+    sample_rate: int = 48_000
+    """The one to record at where the device has it."""
+    project: str
+    """Absolute folder."""
+    input: str
+    """Name of the device, or part of it; "default" is the system's."""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "signature", Signature(*self.signature))
+
+    @property
+    def timing(self) -> TempoMap:
+        """The one tempo from start to end."""
+        points = (TempoPoint(0.0, self.bpm, self.bpm, self.signature),)
+        if self.bars is not None:
+            return TempoMap.of_bars(points, Fraction(self.bars))
+        return TempoMap.of_seconds(points, Fraction(self.seconds or 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RenderRequest(_Json):
     """One render, complete: nothing is looked up any more, so that the same request gives the same take again.
 
@@ -99,6 +159,8 @@ class RenderRequest(_Json):
     """Seconds into the recording."""
     file_end: float | None = None
     """Seconds into the recording; None is its end."""
+    file_bpm: float | None = None
+    """Its own tempo where that is known, in quarter notes a minute; else it is looked for near the session's."""
     variations: int = 1
     parts: tuple[Part, ...] = ()
     separate: tuple[str, ...] = ()
@@ -159,8 +221,6 @@ class RenderRequest(_Json):
     def quarters(self) -> Fraction:
         """The length in quarter notes."""
         return self.timing.quarters
-    file_bpm: float | None = None
-    """Its own tempo where that is known, in quarter notes a minute; else it is looked for near the session's."""
 
     @property
     def frames(self) -> int:
@@ -201,8 +261,12 @@ class Progress(_Json):
     eta_s: float
     """Seconds until it is done, as far as can be told; -1 when it can't."""
     stage: str
-    """One of `STAGES`."""
+    """One of `STAGES` or `RECORDING_STAGES`."""
+    level: float | None = None
+    """Of a recording: the input's peak in dBFS since the last report."""
 
 
+RECORDING_STAGES = ("waiting", "recording")
+"""What a recording goes through: it waits for its device and the bar line."""
 STAGES = ("waiting", "reading", "conditioning", "generating", "decoding", "matching", "separating", "writing")
 """What a job goes through, in order; each is a word that a person may read."""

@@ -30,8 +30,8 @@ DEMUCS = "adefossez/HTDemucs"
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
-TEMPO_SOURCES = ("midi", "jack", "link", "ableton", "reaper", "reaper_web")
-"""What can be followed: MIDI clock, JACK transport, Ableton Link, AbletonOSC, Reaper's OSC and web interface."""
+TEMPO_SOURCES = ("midi", "jack", "link", "ableton", "reaper", "reaper_web", "ardour")
+"""What can be followed: MIDI clock, JACK transport, Ableton Link, AbletonOSC, Reaper's OSC and web, Ardour."""
 
 
 def config_file() -> Path:
@@ -70,6 +70,13 @@ class Settings:
             "doc": 'off, on (a virtual port) or patterns of controllers besides, such as "Launchpad*, nanoKONTROL*"'
         },
     )
+    input: str = field(
+        default="default", metadata={"doc": "audio device that is recorded, by its name or a part of it"}
+    )
+    output: str = field(
+        default="default", metadata={"doc": "audio device that plays what streams, by its name or a part of it"}
+    )
+    volume: float = field(default=0.0, metadata={"doc": "of what streams, in dB"})
     follow: tuple[str, ...] = field(
         default=("midi",),
         metadata={"doc": f"whose tempo is followed, the first that is there: {', '.join(TEMPO_SOURCES)}; or none"},
@@ -124,6 +131,19 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
             number = None
         if number is None or not low <= number <= high:
             raise ArgumentError(f"must be a whole number from {low} to {high}, not {value!r}")
+        return number
+
+    return read
+
+
+def _decibels(low: float, high: float) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        try:
+            number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else low - 1
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise ArgumentError(f"must be a number from {low:g} to {high:g}, not {value!r}")
         return number
 
     return read
@@ -193,6 +213,9 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "demucs": _folder_or_hub,
     "queue": _whole(1, 10_000),
     "midi": _text,
+    "input": _text,
+    "output": _text,
+    "volume": _decibels(-60, 12),
     "follow": _sources,
     "presets": _folder,
     "state": _folder,

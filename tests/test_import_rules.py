@@ -32,6 +32,8 @@ ROOMS = {
     "tempo_map": Room(),
     "keys": Room(),
     "roots": Room(),
+    "record": Room("keys"),
+    "sound": Room("roots stems", "numpy soxr", lazily="sounddevice"),
     "settings": Room("keys roots", "platformdirs", lazily="huggingface_hub"),
     "presets": Room("keys"),
     "journal": Room(),

@@ -196,9 +196,9 @@ def test_without_a_project_the_error_says_how_to_name_one():
         make_request({"prompt": "x"}, Session(), {})
 
 
-def test_what_this_version_cannot_do_yet_is_refused_at_once():
-    with pytest.raises(ArgumentError, match="stream"):
-        request(prompt="x", stream=True)
+def test_only_what_is_generated_can_be_heard_as_it_renders():
+    with pytest.raises(ArgumentError, match="stream plays"):
+        request(file="/tmp/x.wav", stream=True)
 
 
 def test_flags_are_taken_as_daws_send_them():
