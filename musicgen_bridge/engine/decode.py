@@ -31,14 +31,16 @@ def decode(
     on_step: Callable[[], None],
     *,
     graphs: bool = True,
+    on_codes: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Return `codes` [B, K, T] with every `UNKNOWN` drawn, calling `on_step` after each step.
 
+    `on_codes` is given the frames [B, K, t] that are whole so far, after each step that has completed one.
     `cache` holds a row for each of the condition's R, and P + T + K / channels - 1 positions. On CUDA the steps are
     replayed from `graphs`; False runs each plainly, as other devices do.
     """
     sequence = delay(codes, model.config.channels, model.config.pad)  # [B, K, S]
-    first = first_unknown(sequence)
+    first, lag = first_unknown(sequence), model.config.lag
     step = Step(model, condition, sequence, sampling, cache)
     step.prefill(first - 1)
     on_cuda = model.device.type == "cuda"
@@ -49,4 +51,6 @@ def decode(
         if pace is not None:
             pace()
         on_step()
+        if on_codes is not None and position > lag:
+            on_codes(undelay(sequence[:, :, : position + 1], model.config.channels))
     return undelay(sequence, model.config.channels)

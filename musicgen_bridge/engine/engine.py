@@ -21,6 +21,7 @@ from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.config import Family, ModelConfig
 from musicgen_bridge.engine.decode import decode
 from musicgen_bridge.engine.device import device_called, memory
+from musicgen_bridge.engine.live import Live
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise, Sampling
 from musicgen_bridge.engine.text import MAX_TOKENS, TextEncoder, load_tokenizer
@@ -130,12 +131,14 @@ class Engine:
         continue_from: Floats | None = None,
         on_step: Callable[[int, int], None] | None = None,
         on_stage: Callable[[str], None] | None = None,
+        on_audio: Callable[[Floats], None] | None = None,
     ) -> Take:
         """Render `seconds` of each row, as one batch.
 
         `continue_from` [C, N], at `sample_rate`, is what every row goes on from; its melody then begins with the new
         part. `on_stage` is told each stage of `request.STAGES` that begins, `on_step` the steps done and their total
-        after each; what either raises ends the take. Raises ArgumentError, AudioError, ModelError or
+        after each, `on_audio` the first row's new part [C, n] piece by piece as it becomes final; what any of them
+        raises ends the take. Raises ArgumentError, AudioError, ModelError or
         OutOfMemoryError.
         """
         tell, tick = on_stage or (lambda stage: None), on_step or (lambda done, total: None)
@@ -148,15 +151,21 @@ class Engine:
         guided = sampling.guidance != 1 and any(row.prompt or row.melody for row in rows)
         draw = Noise([row.seed for row in rows], self._decoder.codebooks, self._decoder.vocab, self.device)
         progress = _Progress(tick, sum(span.stop - span.known + self._decoder.lag for span in spans))
+        samples = math.floor(seconds * self.sample_rate + 0.5)
+        live = Live(self._codec, self.channels, before, samples, on_audio) if on_audio else None
         tell("generating")
         for span in spans:
             heard = condition(self._model, texts, self._at(chromas, span.start - before), guided)
             ahead = codes.new_full((*codes.shape[:2], span.stop - span.known), UNKNOWN)
             window = torch.cat([codes[:, :, span.start :], ahead], dim=2)
-            window = decode(self._model, heard, window, sampling, draw, self._room(heard, span), progress)
+            hear = live.from_frame(span.start) if live else None
+            room = self._room(heard, span)
+            window = decode(self._model, heard, window, sampling, draw, room, progress, on_codes=hear)
             codes = torch.cat([codes[:, :, : span.start], window], dim=2)
+        if live is not None:
+            live.end(codes)
         tell("decoding")
-        return self._take(codes, before, math.floor(seconds * self.sample_rate + 0.5))
+        return self._take(codes, before, samples)
 
     def warm_up(self) -> None:
         """Render half a second, so that the first take waits for nothing that is done once."""
