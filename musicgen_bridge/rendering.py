@@ -109,8 +109,6 @@ def _warnings(take: Take) -> Iterator[str]:
         yield f"the recording is {heard['short_s']:.2f} s too short for this length; its last bar is repeated"
     if heard["shortfall_lu"] > 0.1:
         yield f"it stays {heard['shortfall_lu']:.1f} LU under the loudness asked for, to spare its peaks"
-    if heard.get("separated_gain_db", 0.0) < 0:
-        yield f"all its stems are {-heard['separated_gain_db']:.1f} dB quieter, as one of them would clip"
     if heard.get("warning"):
         yield str(heard["warning"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -18,7 +18,7 @@ import soxr
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling
 from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.device import device_called
-from musicgen_bridge.engine.separation import lead, split
+from musicgen_bridge.engine.separation import lead, split, within_full_scale
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.keys import MAX_SECONDS
 from musicgen_bridge.match import CEILING, SLOWEST, Matched, Target, bars_in, match, needed_seconds
@@ -191,7 +191,18 @@ class Worker:
 
             seamless = request.loop and request.continue_from is None
             stems = split(demucs, mix.audio.T, request.sample_rate, loop=seamless, device=device, on_step=tell)
-            results += _of_mix(mix, {name: stems[name].T for name in request.separate}, request.floating)
+            if not request.floating:
+                stems = within_full_scale(stems, request.sample_rate, loop=seamless)
+            results += [
+                replace(
+                    mix,
+                    audio=np.ascontiguousarray(stems[name].T),
+                    part=Part(f"{mix.part.name} {name}".strip(), mix.part.prompt),
+                    report=mix.report | {"separated": name},
+                    raw=mix.raw if name == request.separate[0] else None,
+                )
+                for name in request.separate
+            ]
         return results
 
     def _load(self, alias: str) -> Engine:
@@ -244,22 +255,6 @@ def _mixes(matched: Sequence[Matched], made: _Made) -> list[_Result]:
             raw=(raw.T, made.sample_rate) if made.kept else None,
         )
         for row, (one, part, raw) in enumerate(zip(matched, made.parts, made.audio, strict=True))
-    ]
-
-
-def _of_mix(mix: _Result, stems: Mapping[str, np.ndarray], floating: bool) -> list[_Result]:
-    """Return the stems [frames, channels] of a mix; one gain for all keeps them below full scale and their sum true."""
-    peak = max(float(np.abs(stem).max()) for stem in stems.values())
-    gain = 1.0 if floating or peak <= 1 else 1 / peak
-    return [
-        replace(
-            mix,
-            audio=np.ascontiguousarray(stem * np.float32(gain)),
-            part=Part(f"{mix.part.name} {name}".strip(), mix.part.prompt),
-            report=mix.report | {"separated": name, "separated_gain_db": 20 * math.log10(gain)},
-            raw=mix.raw if number == 0 else None,
-        )
-        for number, (name, stem) in enumerate(stems.items())
     ]
 
 

@@ -20,6 +20,7 @@ BY_HARMONICS = "degraded: harmonic/percussive split"
 AROUND_S = 2.0
 """Seconds of a loop's other end that Demucs hears before its start and after its end."""
 _SEAM_S = 0.25
+_REACH_S = 0.005
 _OVERLAP = 0.25
 """How much of a segment Demucs hears again in the next; its own default."""
 
@@ -84,6 +85,33 @@ def split(
         stems[name] = _round(source, around, audio.shape[1], round(_SEAM_S * sample_rate))
     stems["other"] = audio - stems["drums"] - stems["bass"] - stems["vocals"]
     return {name: stems[name] for name in SOURCES}
+
+
+def within_full_scale(stems: dict[str, np.ndarray], sample_rate: int, *, loop: bool) -> dict[str, np.ndarray]:
+    """Return stems [C, N] with the same sum, none of which exceeds full scale where that sum does not.
+
+    Two stems that nearly cancel may each be louder than their mix m. There drums, bass and vocals, whose sum is s, are
+    turned down for some milliseconds, and the difference goes to other: by the greatest g <= 1 with which each |g x|
+    <= 1 and |m - g s| <= 1; g = 0 always is one.
+    """
+    others = {name: stem for name, stem in stems.items() if name != "other"}
+    mix = stems["other"] + sum(others.values())
+    room = np.maximum(1.0, np.abs(mix))
+    gains = [1 / np.maximum(np.abs(stem), 1) for stem in others.values()]
+    sign = np.sign(stems["other"])
+    over = np.abs(stems["other"]) > room
+    gains.append(np.where(over, (room - sign * mix) / np.where(over, sign * (stems["other"] - mix), 1), 1))
+    gain = np.min(gains, axis=(0, 1))  # [N]
+    if gain.min() >= 1:
+        return stems
+    reach = round(_REACH_S * sample_rate)
+    mode = "wrap" if loop else "nearest"
+    gain = ndimage.minimum_filter1d(gain, 2 * reach + 1, mode=mode)
+    for _ in range(2):  # no further in all than the minimum, so it stays under it
+        gain = ndimage.uniform_filter1d(gain, 2 * (reach // 2) + 1, mode=mode)
+    turned = {name: (stem * gain).astype(np.float32) for name, stem in others.items()}
+    turned["other"] = mix - sum(turned.values())
+    return {name: turned[name] for name in stems}
 
 
 def separate(

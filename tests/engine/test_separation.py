@@ -12,7 +12,15 @@ from scipy import signal
 
 from musicgen_bridge.engine.chroma import melody_chroma
 from musicgen_bridge.engine.demucs_weights import load_demucs
-from musicgen_bridge.engine.separation import BY_DEMUCS, BY_HARMONICS, harmonic_lead, lead, separate, split
+from musicgen_bridge.engine.separation import (
+    BY_DEMUCS,
+    BY_HARMONICS,
+    harmonic_lead,
+    lead,
+    separate,
+    split,
+    within_full_scale,
+)
 from musicgen_bridge.errors import CancelledError
 from tests import small_demucs
 
@@ -142,6 +150,32 @@ def test_a_loop_s_stems_go_round_without_a_step() -> None:
     bass, vocals = steps(loop=True)
     assert bass < 2 * np.pi * 100 / RATE * 0.2 * 1.1  # no steeper than the sine itself
     assert vocals < 1e-4
+
+
+@pytest.mark.parametrize("loop", [True, False])
+@pytest.mark.parametrize("loud", [1.2, 2.0, 8.0])
+def test_stems_keep_their_sum_within_full_scale(loud: float, loop: bool) -> None:
+    rng = np.random.default_rng(4)
+    mix = np.clip(rng.normal(0, 0.1, (2, RATE)), -1, 1).astype(np.float32)
+    stems = {name: rng.normal(0, 0.05, (2, RATE)).astype(np.float32) for name in ("drums", "bass", "vocals")}
+    stems["drums"][:, 10_000:10_050] += loud
+    stems["bass"][0, 10_010] -= loud
+    stems["vocals"][1, -3:] -= loud
+    stems["other"] = mix - sum(stems.values())
+    kept = within_full_scale(stems, RATE, loop=loop)
+    assert max(np.abs(stem).max() for stem in kept.values()) < 1 + 1e-5
+    np.testing.assert_allclose(sum(kept.values()), mix, atol=1e-6)
+    calm = slice(12_000, 40_000)  # nothing is touched where nothing is too loud
+    for name, stem in stems.items():
+        np.testing.assert_allclose(kept[name][:, calm], stem[:, calm], atol=1e-6)
+
+
+def test_stems_of_a_mix_beyond_full_scale_go_no_further_than_it() -> None:
+    mix = np.full((1, 1_000), 1.5, np.float32)
+    stems = {"drums": mix * 2, "bass": mix * 0, "vocals": mix * 0, "other": -mix}
+    kept = within_full_scale(stems, RATE, loop=False)
+    np.testing.assert_allclose(sum(kept.values()), mix, atol=1e-6)
+    assert max(np.abs(stem).max() for stem in kept.values()) <= 1.5 + 1e-5
 
 
 def test_progress_counts_segments_and_a_cancel_ends_within_one(demucs: Any) -> None:
