@@ -1,111 +1,30 @@
-"""Time-stretching along a curve: straight pieces, each at one rate, joined where the two sound most alike."""
+"""Time-stretching along a curve: a phase vocoder that reads its input wherever the curve says, pitch unchanged."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, rfft
 
-from musicgen_bridge.match.loop import cross
 from musicgen_bridge.match.novelty import Floats
 from musicgen_bridge.match.resample import Audio
-from musicgen_bridge.match.stretch import stretch
 from musicgen_bridge.match.trim import lengthen
 from musicgen_bridge.tempo_map import TempoMap
 
-STRAIGHT = 0.0005
-"""Seconds by which a straight piece may miss the curve."""
-_SLACK = 0.001
-"""Seconds by which the sound around a join may be misplaced, since a join may lie a little before its knot."""
-_REACH = 0.08
-"""Seconds before a knot in which its join is looked for, at most."""
-_FADE = 0.01
-_BEHIND = 0.05
-"""Seconds of sound that are wanted behind a map's end, for the seam."""
-_STEPS = 16
-"""Knots to a quarter note of a glide, of which few are kept."""
-_AROUND = 2.0
-"""Blocks of audio that a piece is stretched with on either side, so that it is in full swing at its joins."""
+Spectra = NDArray[np.complex64]
 
-
-def straight_pieces(sources: Floats, places: Floats, tolerance: float = STRAIGHT) -> list[int]:
-    """Return the indices of the knots that stay: lines between them pass all others within `tolerance` seconds.
-
-    `places` [n] are the seconds of the output at which the input's `sources` [n] (seconds) are heard; both grow. From
-    each knot a line goes as far as one slope serves all knots on its way (Bristol, "Swinging door trending", 1990).
-    """
-    kept, low, high = [0], -np.inf, np.inf
-    for index in range(1, len(sources)):
-        if not low <= _slope(sources, places, kept[-1], index) <= high:
-            kept.append(index - 1)
-            low, high = -np.inf, np.inf
-        slope = _slope(sources, places, kept[-1], index)
-        play = tolerance / (sources[index] - sources[kept[-1]])
-        low, high = max(low, slope - play), min(high, slope + play)
-    return [*kept, len(sources) - 1]
-
-
-def _slope(sources: Floats, places: Floats, first: int, last: int) -> float:
-    return float((places[last] - places[first]) / (sources[last] - sources[first]))
-
-
-def warp(audio: Audio, sample_rate: int, sources: Floats, places: Floats, block: float) -> tuple[Audio, float]:
-    """Return `audio` [channels, n] played so that `sources[i]` is heard at `places[i]`, both in seconds and growing.
-
-    Before the first knot and behind the last the rate goes on. The output begins with the input's first sample, so
-    its second 0 is no second 0 of `places`; the second result is where `places[0]` lies in it, in seconds. `block` is
-    the stretcher's, in seconds.
-    """
-    kept = straight_pieces(sources, places)
-    sources, places = sources[kept], places[kept]
-    rates = np.diff(sources) / np.diff(places)
-    places = places - places[0] + sources[0] / rates[0]
-    frames = round((places[-1] + (audio.shape[1] / sample_rate - sources[-1]) / rates[-1]) * sample_rate)
-    out = np.zeros((len(audio), max(frames, 0)), np.float32)
-    around, end = _AROUND * block, 0
-    for index, rate in enumerate(rates):
-        first = max(0, int((sources[index] - around) * sample_rate)) if index else 0
-        last = int((sources[index + 1] + around) * sample_rate) if index + 1 < len(rates) else audio.shape[1]
-        piece = stretch(audio[:, first:last], sample_rate, float(rate), block)
-        begins = round((places[index] + (first / sample_rate - sources[index]) / rate) * sample_rate)
-        piece, begins = piece[:, max(0, -begins) :], max(0, begins)
-        piece = piece[:, : max(0, out.shape[1] - begins)]
-        if index:
-            reach = min(_REACH, _SLACK / max(abs(rates[index - 1] / rate - 1), 1e-9))
-            _join(out, piece, begins, end, round(places[index] * sample_rate), round(reach * sample_rate), sample_rate)
-        else:
-            out[:, begins : begins + piece.shape[1]] = piece
-        end = begins + piece.shape[1]
-    return out, float(places[0])
-
-
-def _join(out: Audio, piece: Audio, begins: int, end: int, knot: int, reach: int, sample_rate: int) -> None:
-    """Write `piece`, which begins at frame `begins`, over `out`, which is filled until `end`; cross before `knot`.
-
-    Both play the same music with other phases: they are crossed where they are most alike, at most `reach` frames
-    before the knot, so that no partial is cancelled and the attack at the knot is one piece's alone.
-    """
-    fade = min(round(_FADE * sample_rate), knot - begins, end - begins)
-    if fade < 1:
-        out[:, begins : begins + piece.shape[1]] = piece
-        return
-    latest = min(knot, end)
-    earliest = max(latest - reach, begins + fade)
-    old, new = out[:, earliest - fade : latest], piece[:, earliest - fade - begins : latest - begins]
-    join = earliest + int(np.argmax(_alikeness(old, new, fade)))
-    out[:, join - fade : join] = cross(out[:, join - fade : join], piece[:, join - fade - begins : join - begins])
-    out[:, join : begins + piece.shape[1]] = piece[:, join - begins :]
-
-
-def _alikeness(old: Audio, new: Audio, width: int) -> Floats:
-    """Return the correlation of every `width` frames of both [channels, n], [n - width + 1], from -1 to 1."""
-
-    def sums(one: Audio, other: Audio) -> Floats:
-        total = np.concatenate([[0.0], np.cumsum((one * other).sum(axis=0, dtype=np.float64))])
-        return total[width:] - total[:-width]
-
-    energy = np.sqrt(np.maximum(sums(old, old) * sums(new, new), 0))
-    return sums(old, new) / (energy + 1e-9)
+_OVERLAP = 4
+"""Hops to a block."""
+_AT_ONCE = 256
+"""Hops that are worked out together, so that a long take needs no memory to follow a map."""
+_TINY = np.float32(1e-30)
+_FAINT = np.float32(1e-6)
+"""Predictions that cancel each other to this share of them say nothing: the input's phase is taken."""
+_LEAD = 0.1
+"""Seconds before a map's start, and half as many behind its end, that are played too: a seam wants them."""
 
 
 def along(
@@ -115,20 +34,113 @@ def along(
 
     `audio` [channels, n] has a quarter note of `quarter` seconds and a bar of `bar` seconds, and the map's first beat
     at second `start`. Where the map outlasts it, its last bar is repeated before it is bent; so many seconds of the
-    input are the third result.
+    input are the third result. `block` is as for `stretch`.
     """
-    frames = math.ceil((start + float(tempo_map.quarters) * quarter + _BEHIND) * sample_rate)
-    missing = max(0.0, frames / sample_rate - _BEHIND - audio.shape[1] / sample_rate)
-    quarters = np.array(_knots(tempo_map))
-    seconds = np.array([tempo_map.seconds(place) for place in quarters])
-    audio = lengthen(audio, frames, bar * sample_rate, sample_rate)
-    return *warp(audio, sample_rate, start + quarters * quarter, seconds, block), missing
+    lead = min(_LEAD, max(0.0, start / quarter * 60 / tempo_map.points[0].bpm))
+    behind = _LEAD / 2
+    end = start + quarter * tempo_map.position(float(tempo_map.duration) + behind)
+    missing = max(0.0, start + quarter * float(tempo_map.quarters) - audio.shape[1] / sample_rate)
+    audio = lengthen(audio, math.ceil(end * sample_rate), bar * sample_rate, sample_rate)
+    seconds = lead + float(tempo_map.duration) + behind
+    played = warp(audio, sample_rate, lambda now: start + quarter * tempo_map.position(now - lead), seconds, block)
+    return played, lead, missing
 
 
-def _knots(tempo_map: TempoMap) -> list[float]:
-    """Return the quarter notes between which a map is straight; in a glide, close enough to it."""
-    knots = [float(tempo_map.quarters)]
-    for one in reversed(tempo_map.segments):
-        steps = 1 if one.bpm == one.until else math.ceil(one.quarters * _STEPS)
-        knots += [float(one.start + one.quarters * step / steps) for step in reversed(range(steps))]
-    return knots[::-1]
+def warp(audio: Audio, sample_rate: int, source: Callable[[float], float], seconds: float, block: float) -> Audio:
+    """Return `seconds` of `audio` [channels, n] in which second t sounds as second `source(t)` of it does.
+
+    `source` grows; what lies outside of the audio is silence. `block` seconds are stretched as one.
+
+    After Signalsmith Stretch (Luff, "The design of Signalsmith Stretch", 2023), whose Python package takes one rate a
+    call: each hop of the output has the magnitudes of a block of the input, and phases that agree with the hop before
+    and, at the pace of the stretch, with the bins beside, so that attacks stay sharp and land where they should.
+    """
+    size = _OVERLAP * 2 * round(block * sample_rate / _OVERLAP / 2)
+    hop = size // _OVERLAP
+    frames = round(seconds * sample_rate)
+    hops = frames // hop + 2
+    places = np.array([round(source(index * hop / sample_rate) * sample_rate) for index in range(-1, hops)])
+    padded = np.pad(audio, ((0, 0), (size + hop, size)))
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, size + hop, axis=1)  # [channels, n, a hop and a block]
+    at = np.clip(places + size // 2, 0, blocks.shape[1] - 1)
+    window = np.hanning(size + 1)[:-1].astype(np.float32)  # its square, a quarter apart, sums to 3/2
+    out = np.zeros((len(audio), hops * hop + size), np.float32)
+    before, turn = np.zeros((len(audio), 1, size // 2 + 1), np.complex64), np.zeros(size // 2 + 1, np.complex64)
+    for first in range(0, hops, _AT_ONCE):
+        chosen = at[first : first + _AT_ONCE + 1]
+        pieces = blocks[:, chosen[1:]]
+        heard, lagging = _spectra(pieces[..., hop:], window), _spectra(pieces[..., :-hop], window)
+        pace = np.clip(hop / np.maximum(np.diff(chosen), 1), 0.5, 2.0)
+        links = _links(heard, lagging, np.concatenate([before, heard[:, :-1]], axis=1), pace)
+        turns = _turns(links, turn)
+        before, turn = heard[:, -1:], turns[-1]
+        made = np.fft.fftshift(irfft(heard * turns, size, axis=-1), axes=-1) * (window / 1.5)
+        for index in range(made.shape[1]):
+            begin = (first + index) * hop
+            out[:, begin : begin + size] += made[:, index]
+    return out[:, size // 2 : size // 2 + frames]
+
+
+def _spectra(blocks: Audio, window: Audio) -> Spectra:
+    """Return the spectra of blocks [..., size] whose phases are counted from their middle."""
+    return rfft(np.fft.ifftshift(blocks * window, axes=-1), axis=-1).astype(np.complex64)
+
+
+def _links(heard: Spectra, lagging: Spectra, before: Spectra, pace: Floats) -> Spectra:
+    """Return how a bin's phase follows from others [4, hops, bins], for `_turns`.
+
+    `heard` [channels, hops, bins] are the blocks, `lagging` the blocks an output's hop earlier in the input, `before`
+    those of the hop before, and `pace` [hops] how many hops of the output one of the input lasts.
+
+    Let the output be R X, of the input X in all channels. Over time it turns by X conj(lagging), which predicts
+    P = R' before X conj(lagging). Over frequency, an attack d seconds from the block's middle turns the phase by d a
+    Hz, and shall lie pace d from it: from bin b - 1 to b as the input does from b - pace to b. R of bin b is the sum of
+    what follows from b - 1, b - 4 (already found) and b + 1, b + 4 (predicted), each weighed by its energies, and its
+    length is then made 1.
+    """
+    energy = np.abs(heard) ** 2
+    predicted = before * lagging.conj() * energy / np.maximum(np.maximum(np.abs(before) ** 2, energy), _TINY)
+    links = []
+    for step in (1, _OVERLAP):
+        apart = _between(heard, step * pace)
+        below, above = np.zeros((2, *heard.shape), np.complex64)
+        below[..., step:] = energy[..., step:] * heard[..., :-step] * apart[..., step:].conj()
+        above[..., :-step] = heard[..., :-step].conj() * (predicted * apart)[..., step:]
+        links += [below.sum(axis=0), above.sum(axis=0)]
+    total = np.sum(np.abs(links), axis=0)
+    return np.array(links) / np.maximum(total, _TINY)
+
+
+def _between(spectra: Spectra, below: Floats) -> Spectra:
+    """Return each bin's neighbour `below` [hops] bins under it, between bins on a straight line; 0 under the lowest."""
+    whole = np.floor(below).astype(int)
+    share = (below - whole).astype(np.float32)[:, None]
+    bins = np.arange(spectra.shape[-1]) - whole[:, None]  # [hops, bins]
+    low = np.take_along_axis(spectra, np.maximum(bins, 0)[None], axis=-1) * (bins >= 0)
+    lower = np.take_along_axis(spectra, np.maximum(bins - 1, 0)[None], axis=-1) * (bins >= 1)
+    return low * (1 - share) + lower * share
+
+
+def _turns(links: Spectra, last: Spectra) -> Spectra:
+    """Return the unit numbers R [hops, bins] by which the input is turned; `last` [bins] are those of the hop before.
+
+    R of a hop and bin wants the lower bins of its hop and up to four higher ones of the hop before. So all hops are
+    worked out at once, each five bins behind the one before it: in the arrays below, row b + 5 k is bin b of hop k.
+    """
+    hops, bins = links.shape[1:]
+    behind = _OVERLAP + 1
+    rows = bins + behind * (hops - 1)
+    slanted = np.zeros((4, rows, hops), np.complex64)
+    for hop in range(hops):
+        slanted[:, behind * hop : behind * hop + bins, hop] = links[:, hop]
+    turns = np.zeros((rows + behind + _OVERLAP, hops + 1), np.complex64)  # a column and its rows before the first hop
+    turns[:bins, 0] = last
+    for row in range(rows):
+        some = slice(max(0, (row - bins) // behind + 1), min(hops, row // behind + 1))
+        mine, theirs, here = slice(some.start + 1, some.stop + 1), some, row + behind
+        below, above, far_below, far_above = slanted[:, row, some]
+        turn = below * turns[here - 1, mine] + far_below * turns[here - _OVERLAP, mine]
+        turn += above * turns[row + 1, theirs] + far_above * turns[row + _OVERLAP, theirs]
+        length = np.abs(turn)
+        turns[here, mine] = np.where(length > _FAINT, turn / np.maximum(length, _FAINT), 1)
+    return np.array([turns[behind * hop : behind * hop + bins, hop] for hop in range(1, hops + 1)])
