@@ -266,6 +266,7 @@ def test_a_length_replaces_another_and_reset_forgets(rig, client):
         ("signature", "4-4", "E_ARGS"),
         ("key", "H major", "E_ARGS"),
         ("parts", "drums; drums", "E_ARGS"),
+        ("tempo_map", "0 90; 4", "E_ARGS"),
         ("separate", "violin", "E_ARGS"),
         ("model", "startr", "E_MODEL"),
         ("project", "/nowhere", "E_PATH"),
