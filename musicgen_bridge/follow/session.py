@@ -21,7 +21,7 @@ FRESH_S = 5.0
 """After how long without its tempo a source gives way to those behind it; each source repeats it more often."""
 
 Tell = Callable[[Mapping[str, Value]], None]
-"""Takes what a source knows: any of the session's `bpm`, `signature`, `playing` and `beat`, as on the wire."""
+"""Takes what a source knows, as on the wire: the session's `bpm`, `signature`, `playing`, `beat`, `sample_rate`."""
 Source = Callable[[Tell], Awaitable[None]]
 """Follows one program until it is cancelled; waits for a program that is not there."""
 

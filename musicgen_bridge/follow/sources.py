@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from musicgen_bridge.follow import ableton_osc, jack, link, reaper_osc, reaper_web
+from musicgen_bridge.follow import ableton_osc, ardour, jack, link, reaper_osc, reaper_web
 from musicgen_bridge.follow.session import Source
 
 SOURCES: Mapping[str, Source] = {
@@ -13,5 +13,6 @@ SOURCES: Mapping[str, Source] = {
     "ableton": ableton_osc.follow,
     "reaper": reaper_osc.follow,
     "reaper_web": reaper_web.follow,
+    "ardour": ardour.follow,
 }
 """By the name that the setting `follow` has for them."""
