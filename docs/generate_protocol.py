@@ -115,6 +115,8 @@ def _key_names(command: Command) -> str:
         names.append("render keys")
     elif command.keys is FIT_KEYS:
         names.append("`file` (needed), render keys of a recording")
+    else:
+        names = [f"`{name}`" + " (needed)" * (name in needed) for name in command.keys]
     return ", ".join(names) or "none"
 
 
@@ -141,6 +143,8 @@ def _reply(reply: Reply) -> str:
     shape = [field.name for field in reply.fields]
     if reply is replies.FAIL:
         shape.append("[retry_ms]")
+    elif reply is replies.PROGRESS:
+        shape.append("[level]")
     elif reply is replies.EVENTS_REPLY:
         shape.append("arguments …")
     elif reply.pairs:

@@ -24,10 +24,11 @@ from musicgen_bridge.errors import BridgeError, DiskError
 from musicgen_bridge.follow.midi_clock import MidiClock
 from musicgen_bridge.follow.session import Follow
 from musicgen_bridge.follow.sources import SOURCES
-from musicgen_bridge.jobs import Jobs
+from musicgen_bridge.jobs import Job, Jobs
 from musicgen_bridge.journal import Journal
 from musicgen_bridge.presets import Presets, shipped
-from musicgen_bridge.request import Session
+from musicgen_bridge.recorders import Recorder
+from musicgen_bridge.request import Session, Transport
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.workers import Worker
 
@@ -55,6 +56,7 @@ class _Daemon:
         self._draining = False
         self._jobs: Jobs
         self._worker: Worker
+        self._recorder: Recorder
         self._follow: Follow
         self._midi: Midi
         self._loop: asyncio.AbstractEventLoop
@@ -74,14 +76,18 @@ class _Daemon:
             journal = Journal(settings.home / "journal.sqlite3")
             stopping.callback(journal.close)
             self._jobs = Jobs(journal, limit=settings.queue)
-            self._worker = Worker(settings, self._jobs, on_state=self._look)
             desk = self._desk(server, token)
+            self._worker = Worker(settings, self._jobs, desk.transport, on_state=self._look)
+            self._recorder = Recorder(settings, self._jobs, desk.transport)
             self._follow = Follow(settings.follow, lambda: desk.told_at, desk.follow, self._loop.time)
             self._midi = self._controllers(server, desk)
             desk.open()
             stopping.push_async_callback(desk.close)
+            desk.on_transport = self._follow_transport
+            self._jobs.on_change, self._jobs.on_cancel = self._feed, self._cancel
             self._worker.start()
             stopping.push_async_callback(self._worker.stop)
+            stopping.push_async_callback(self._recorder.stop)
             self._follow.open(SOURCES)
             stopping.push_async_callback(self._follow.close)
             await self._midi.open()
@@ -107,8 +113,21 @@ class _Daemon:
             state=self._state,
             stop=self.stop,
             midi=ports.midi_ports,
-            inputs=ports.audio_inputs,
+            devices=ports.audio_devices,
+            recorded=settings.input,
         )
+
+    def _feed(self) -> None:
+        self._worker.feed()
+        self._recorder.feed()
+
+    def _cancel(self, job: Job) -> None:
+        self._worker.cancel(job)
+        self._recorder.cancel(job)
+
+    def _follow_transport(self, transport: Transport) -> None:
+        self._worker.follow(transport)
+        self._recorder.follow(transport)
 
     def _controllers(self, server: Server, desk: Desk) -> Midi:
         """Return MIDI as a client of the desk inside this process."""

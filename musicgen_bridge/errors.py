@@ -8,7 +8,7 @@
     ├── LoadingError       E_LOADING    the model is not ready yet; carries retry_ms
     ├── OutOfMemoryError   E_OOM        the device has too little memory for the take
     ├── DiskError          E_DISK       a write failed
-    ├── AudioError         E_AUDIO      a recording cannot be used
+    ├── AudioError         E_AUDIO      a recording or an audio device cannot be used
     ├── ModelError         E_MODEL      a model is unknown, incomplete or unable to do what was asked
     ├── CancelledError     E_CANCELLED  somebody asked for the end
     ├── TimeError          E_TIME       a timetag lies too far ahead
@@ -79,7 +79,7 @@ class DiskError(BridgeError):
 
 
 class AudioError(BridgeError):
-    """A recording cannot be used: not audio, empty, silent, too long, too many channels, not finite."""
+    """A recording cannot be used (not audio, empty, silent, too long, not finite), or an audio device can't."""
 
     code = "E_AUDIO"
 

@@ -13,10 +13,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from musicgen_bridge.errors import (
     ArgumentError,
+    AudioError,
     BridgeError,
     BusyError,
     CancelledError,
@@ -26,11 +27,12 @@ from musicgen_bridge.errors import (
     from_code,
 )
 from musicgen_bridge.journal import JobRow, Journal
-from musicgen_bridge.request import Progress, RenderRequest, Stem
+from musicgen_bridge.request import Progress, RecordRequest, RenderRequest, Stem
 
 log = logging.getLogger(__name__)
 
 RequestId = str | int
+Request = RenderRequest | RecordRequest
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
 MAX_ATTEMPTS = 2
@@ -61,7 +63,14 @@ class Failed:
     retry_ms: int | None = None
 
 
-Event = Queued | Progress | Done | Failed
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that a person should know of the job, which goes on all the same."""
+
+    text: str
+
+
+Event = Queued | Progress | Done | Failed | Noted
 
 
 @dataclass(slots=True)
@@ -73,7 +82,7 @@ class Job:
     rid: RequestId
     digest: str
     reply_to: str
-    request: RenderRequest
+    request: Request
     state: State = "queued"
     attempts: int = 0
     cancelling: bool = False
@@ -104,7 +113,9 @@ class Jobs:
     on_event: Callable[[int, Job, Event], None] = lambda number, job, event: None
     """Called with the event's number (0 for progress, which is not kept), the job and the event."""
     on_cancel: Callable[[Job], None] = lambda job: None
-    """Called when a running job is to end; whoever runs it answers with `fail`."""
+    """Called when a running job is to end, and whoever runs it answers with `fail`; or when one that is done is no
+    longer to be heard.
+    """
     on_change: Callable[[], None] = lambda: None
     """Called when a job was queued or has ended."""
     _open: dict[int, Job] = field(default_factory=dict)
@@ -118,6 +129,9 @@ class Jobs:
                 log.error("job %d of an earlier version can't be taken up: %s", row.number, error)
                 self.journal.end(row.number, "failed", [], ["E_INTERNAL", "written by another version", None])
                 continue
+            if isinstance(job.request, RecordRequest):
+                self._end_recording(job)
+                continue
             job.attempts = max(0, job.attempts - (row.state == "running"))
             job.state = "queued"
             self.journal.requeue(job.number, job.attempts)
@@ -126,13 +140,13 @@ class Jobs:
     # What clients ask
 
     def submit(
-        self, owner: str, rid: RequestId, digest: str, make_request: Callable[[], RenderRequest], reply_to: str
+        self, owner: str, rid: RequestId, digest: str, make_request: Callable[[], Request], reply_to: str
     ) -> Job:
         """Accept a job, or return the one that this very request already is; it is in the journal before this returns.
 
         Raises:
             RequestIdError: the id belongs to a job with other content.
-            BusyError: the queue is full.
+            BusyError: the queue is full, or a recording is asked for while one is made.
             DiskError: the journal can't be written.
         """
         known = self.find(owner, rid)
@@ -143,9 +157,8 @@ class Jobs:
             return known
         if not self.accepting:
             raise BusyError("the daemon is about to end and takes no more jobs; start it again first", retry_ms=2000)
-        if len(self._open) >= self.limit:
-            raise BusyError(f"{self.limit} jobs are waiting; try again or cancel one", retry_ms=self._retry_ms())
         request = make_request()
+        self._check_room(request)
         number = self.journal.add(owner, rid, digest, reply_to, request.to_json())
         job = self._open[number] = Job(number, owner, rid, digest, reply_to, request)
         self._announce(job, Queued(self.position(job)))
@@ -165,6 +178,8 @@ class Jobs:
             self.fail(job, CancelledError("cancelled while it waited"))
         elif job.state == "running" and not job.cancelling:
             job.cancelling = True
+            self.on_cancel(job)
+        elif job.state == "done":
             self.on_cancel(job)
         return job
 
@@ -188,7 +203,7 @@ class Jobs:
 
     def events_since(self, number: int, count: int = 256) -> list[tuple[int, Job, Event]]:
         """Return the first `count` kept events after `number`, oldest first."""
-        kinds: dict[str, Callable[..., Event]] = {"queued": Queued, "failed": Failed}
+        kinds: dict[str, Callable[..., Event]] = {"queued": Queued, "failed": Failed, "noted": Noted}
         return [
             (n, _job(row), Done(Stem.from_json(body)) if kind == "done" else kinds[kind](**body))
             for n, row, kind, body in self.journal.events_since(number, count)
@@ -196,7 +211,8 @@ class Jobs:
 
     def position(self, job: Job) -> int:
         """How many jobs will be finished before this one; 0 also for one that runs or has ended."""
-        return sum(other.number < job.number for other in self._open.values()) if job.state == "queued" else 0
+        before = (other for other in self._open_like(job.request) if other.number < job.number)
+        return sum(1 for _ in before) if job.state == "queued" else 0
 
     @property
     def open(self) -> int:
@@ -213,11 +229,12 @@ class Jobs:
         """The jobs that workers have in hand."""
         return [job for job in self._open.values() if job.state == "running"]
 
-    # What the worker's supervisor tells
+    # What the supervisors of worker and recorder tell
 
-    def take(self) -> Job | None:
-        """Return the oldest waiting job, now running, or None."""
-        job = next((job for job in self._open.values() if job.state == "queued"), None)
+    def take(self, kind: type[Request] = RenderRequest) -> Job | None:
+        """Return the oldest waiting job of a kind, now running, or None."""
+        waiting = (job for job in self._open.values() if job.state == "queued" and isinstance(job.request, kind))
+        job = next(waiting, None)
         if job is not None:
             job.state, job.attempts = "running", job.attempts + 1
             self._written(lambda: self.journal.start(job.number, job.attempts))
@@ -228,6 +245,11 @@ class Jobs:
         if job.state == "running":
             job.progress = progress
             self.on_event(0, job, progress)
+
+    def note(self, job: Job, text: str) -> None:
+        """Pass on something that a person should know of an open job."""
+        if job.ended is None:
+            self._announce(job, Noted(text))
 
     def finish(self, job: Job, stems: Sequence[Stem]) -> None:
         """End a job with its stems; a job that has ended already stays as it is."""
@@ -252,6 +274,23 @@ class Jobs:
             self._written(lambda: self.journal.requeue(job.number, job.attempts))
             self.on_change()
 
+    def _open_like(self, request: Request) -> list[Job]:
+        return [job for job in self._open.values() if isinstance(job.request, type(request))]
+
+    def _check_room(self, request: Request) -> None:
+        """Raise BusyError where there is no room for one more: renders wait in line, recordings don't."""
+        like = self._open_like(request)
+        if like and isinstance(request, RecordRequest):
+            raise BusyError("a recording is being made; wait for its end or cancel it", retry_ms=self._retry_ms(like))
+        if len(like) >= self.limit:
+            raise BusyError(f"{self.limit} jobs are waiting; try again or cancel one", retry_ms=self._retry_ms(like))
+
+    def _end_recording(self, job: Job) -> None:
+        """End a recording that an earlier daemon left behind: its moment has passed."""
+        job.error = Failed(AudioError.code, "the daemon ended while it recorded; record again")
+        self.journal.end(job.number, "failed", [], [job.error.code, job.error.text, None])
+        self.journal.add_event(job.number, "failed", asdict(job.error))
+
     def _end(self, job: Job, state: State, events: Sequence[Done | Failed]) -> None:
         job.state, job.ended = state, time.time()
         self._open.pop(job.number, None)
@@ -261,7 +300,7 @@ class Jobs:
             self._announce(job, event)
         self.on_change()
 
-    def _announce(self, job: Job, event: Queued | Done | Failed) -> None:
+    def _announce(self, job: Job, event: Queued | Done | Failed | Noted) -> None:
         kind = type(event).__name__.lower()
         body = event.stem.to_json() if isinstance(event, Done) else asdict(event)
         numbers: list[int] = []
@@ -275,8 +314,8 @@ class Jobs:
         except DiskError as error:
             log.error("%s", error.text)
 
-    def _retry_ms(self) -> int:
-        etas = [job.progress.eta_s for job in self.running if job.progress is not None and job.progress.eta_s > 0]
+    def _retry_ms(self, jobs: Sequence[Job]) -> int:
+        etas = [job.progress.eta_s for job in jobs if job.progress is not None and job.progress.eta_s > 0]
         return int(1000 * max(0.5, min(etas, default=2.0)))
 
 
@@ -292,10 +331,14 @@ def _job(row: JobRow) -> Job:
         rid=row.rid,
         digest=row.digest,
         reply_to=row.reply_to,
-        request=RenderRequest.from_json(row.request),
+        request=_request(row.request),
         state=row.state,  # type: ignore[arg-type]
         attempts=row.attempts,
         stems=tuple(Stem.from_json(stem) for stem in row.stems),
         error=Failed(*row.error) if row.error else None,
         ended=row.ended,
     )
+
+
+def _request(values: dict[str, Any]) -> Request:
+    return RecordRequest.from_json(values) if "input" in values else RenderRequest.from_json(values)

@@ -1,10 +1,19 @@
-"""The MIDI ports and audio inputs that this machine has at the moment; where there is no such system, none."""
+"""The MIDI ports and audio devices that this machine has at the moment."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
+from musicgen_bridge.errors import AudioError
+
+LOOK_S = 20.0
+"""How long a look at the audio devices may take."""
+
 
 def midi_ports() -> list[str]:
-    """Return the names of the MIDI inputs, then of the outputs that are not also inputs."""
+    """Return the names of the MIDI inputs, then of the outputs that are not also inputs; none without MIDI."""
     try:
         import mido
 
@@ -13,11 +22,21 @@ def midi_ports() -> list[str]:
         return []
 
 
-def audio_inputs() -> list[str]:
-    """Return the names of the audio devices that can record."""
-    try:
-        import sounddevice
+def audio_devices(kind: str) -> list[dict[str, str | int]]:
+    """Return name, api, channels, rate and default of each audio device that is an "input" or an "output".
 
-        return [str(device["name"]) for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
-    except (OSError, ImportError):  # no PortAudio
-        return []
+    A process of its own looks: PortAudio knows only what was there when it was started, and may hang.
+
+    Raises:
+        AudioError: PortAudio is missing, or does not answer.
+    """
+    command = [sys.executable, "-m", "musicgen_bridge.sound.devices", kind]
+    try:
+        printed = subprocess.run(command, capture_output=True, timeout=LOOK_S, check=True, stdin=subprocess.DEVNULL)
+        found = json.loads(printed.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise AudioError(f"the audio devices can't be listed ({error}); musicgen-bridge devices shows why") from error
+    if "error" in found:
+        raise AudioError(found["error"])
+    names = ("name", "api", "channels", "rate", "default")
+    return [{name: device[name] for name in names} for device in found["devices"]]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
@@ -23,9 +24,10 @@ from musicgen_bridge.errors import AudioError
 from musicgen_bridge.keys import MAX_SECONDS
 from musicgen_bridge.match import CEILING, SLOWEST, Matched, Target, bars_in, match, needed_seconds
 from musicgen_bridge.reporter import Reporter, stages_of
-from musicgen_bridge.request import Part, Progress, RenderRequest, Stem
+from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
+from musicgen_bridge.sound.playback import Playback
 from musicgen_bridge.stems.manifest import Take
 from musicgen_bridge.stems.paths import STEM_FOLDER
 from musicgen_bridge.stems.publish import check_space, publish, space_for
@@ -33,6 +35,8 @@ from musicgen_bridge.stems.read import Recording, read_audio, read_end
 
 LONGEST_RECORDING_S = 600.0
 SHORTEST_RECORDING_S = 0.1
+SHORT_S = 60.0
+"""So much of a recording is listened to in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,14 @@ class _Made:
     """How it was found."""
     kept: bool = True
     """Whether it is kept as the raw take; a recording lies on the disk anyway."""
+
+
+class _Hearing(NamedTuple):
+    """Of which job a take is heard, where the bar lines are, and who is told what a person should know."""
+
+    job: int
+    transport: Callable[[], Transport]
+    note: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,8 @@ class Worker:
         self._engine: Engine | None = None
         self._fingerprint: Future[str]
         self._separator: Any = None
+        self._playing: tuple[int, Playback] | None = None
+        """What is, or was last, heard, and the job that it is of."""
         self.model = settings.model
         """Alias of the model in hand."""
 
@@ -98,8 +112,13 @@ class Worker:
         job: int = 0,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         cancelled: Callable[[], bool] = lambda: False,
+        on_note: Callable[[str], None] = lambda text: None,
+        transport: Callable[[], Transport] = Transport,
     ) -> list[Stem]:
         """Render a request and return its stems, which lie complete in the project folder.
+
+        A request to stream is heard from the next bar line of `transport` on, perhaps still when this returns.
+        `on_note` is told what a person should know of that; it may be called from another thread.
 
         Raises:
             BridgeError: any of them; CancelledError soon after `cancelled` turns true. No stem is left behind by a
@@ -113,7 +132,8 @@ class Worker:
         if recording is not None:
             request = _with_length(request, recording)
         check_space(project, space_for(request))
-        made = self._generated(request, report) if recording is None else self._recorded(request, recording)
+        hearing = _Hearing(job, transport, on_note) if request.stream else None
+        made = self._generated(request, report, hearing) if recording is None else self._recorded(request, recording)
         report.stage("matching")
         matched = []
         for index, audio in enumerate(made.audio):
@@ -129,18 +149,57 @@ class Worker:
             for one, take in zip(results, _takes(request, job, results, made), strict=True)
         ]
 
-    def _generated(self, request: RenderRequest, report: Reporter) -> _Made:
+    def silence(self, job: int) -> None:
+        """Let a job's take not be heard any more."""
+        if self._playing is not None and self._playing[0] == job:
+            self._playing[1].stop()
+
+    def until_heard(self) -> None:
+        """Wait until what streams has been heard."""
+        if self._playing is not None:
+            self._playing[1].wait()
+
+    @contextmanager
+    def _heard(
+        self, request: RenderRequest, engine: Engine, hearing: _Hearing | None
+    ) -> Iterator[Callable[[np.ndarray], None] | None]:
+        """Yield what plays the take as it comes, if it is to be heard."""
+        if hearing is None:
+            yield None
+            return
+        playback = Playback(
+            rate=engine.sample_rate,
+            channels=engine.channels,
+            seconds=request.duration,
+            output=self._settings.output,
+            volume=self._settings.volume,
+            transport=hearing.transport,
+            note=hearing.note,
+            instead_of=self._playing[1] if self._playing is not None else None,
+        )
+        self._playing = hearing.job, playback
+        try:
+            yield playback.feed
+        except BaseException:
+            playback.stop()
+            raise
+        playback.end()
+
+    def _generated(self, request: RenderRequest, report: Reporter, hearing: _Hearing | None) -> _Made:
         engine = self._load(request.model)
         melody, melody_from = self._melody(request, engine)
         report.stage("conditioning")
-        rendered = engine.generate(
-            _rows(request, melody),
-            needed_seconds(_target(request)),
-            sampling=Sampling(request.temperature, request.top_k, request.top_p, request.guidance),
-            continue_from=self._continued(request, engine),
-            on_step=report.step,
-            on_stage=report.stage,
-        )
+        continued = self._continued(request, engine)
+        with self._heard(request, engine, hearing) as on_audio:
+            rendered = engine.generate(
+                _rows(request, melody),
+                needed_seconds(_target(request)),
+                sampling=Sampling(request.temperature, request.top_k, request.top_p, request.guidance),
+                continue_from=continued,
+                on_step=report.step,
+                on_stage=report.stage,
+                on_audio=on_audio,
+            )
         return _Made(
             audio=list(rendered.audio),
             sample_rate=engine.sample_rate,
@@ -329,7 +388,7 @@ def _with_length(request: RenderRequest, recording: Recording) -> RenderRequest:
 def _needed_of(recording: Recording, request: RenderRequest) -> np.ndarray:
     """Return as much of a recording [C, N] as can be needed: what comes later says little of the tempo at its start."""
     slower = request.bpm / request.file_bpm if request.file_bpm else 1 / SLOWEST
-    seconds = max(1.0, slower) * needed_seconds(_target(request))
+    seconds = max(SHORT_S, max(1.0, slower) * needed_seconds(_target(request)))
     return recording.audio[:, : math.ceil(seconds * recording.sample_rate)]
 
 

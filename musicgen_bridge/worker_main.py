@@ -1,10 +1,11 @@
 """The worker's process: JSON lines in on stdin, JSON lines out on stdout; it ends when its stdin does.
 
 In:  {"do": "start", "settings": {…}} first, then {"do": "render", "job": 7, "request": {…}},
-     {"do": "cancel", "job": 7}, {"do": "ping", "n": 3}
+     {"do": "cancel", "job": 7}, {"do": "ping", "n": 3}, {"do": "transport", "transport": {…Transport}}, which also
+     stands in each render, {"do": "silence", "job": 7}: it is not to be heard any more
 Out: {"is": "ready", "model": …, "device": …}, {"is": "pong", "n": 3},
-     {"is": "progress", "job": 7, …Progress}, {"is": "done", "job": 7, "stems": […Stem]},
-     {"is": "fail", "job": 7 or null, "code": …, "text": …}
+     {"is": "progress", "job": 7, …Progress}, {"is": "note", "job": 7, "text": …},
+     {"is": "done", "job": 7, "stems": […Stem]}, {"is": "fail", "job": 7 or null, "code": …, "text": …}
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from musicgen_bridge.errors import BridgeError, InternalError
-from musicgen_bridge.request import Progress, RenderRequest
+from musicgen_bridge.request import Progress, RenderRequest, Transport
 from musicgen_bridge.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class _In(threading.Thread):
         super().__init__(daemon=True, name="commands")
         self.renders: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
         self.cancelled: set[int] = set()
+        self.transport = Transport()
+        self.silence: Callable[[int], None] = lambda job: None
         self._stream, self._out = stream, out
 
     def run(self) -> None:
@@ -65,7 +69,13 @@ class _In(threading.Thread):
                     self._out.say(**{"is": "pong"}, n=message["n"])
                 case "cancel":
                     self.cancelled.add(message["job"])
+                    self.silence(message["job"])
+                case "transport":
+                    self.transport = Transport.from_json(message["transport"])
+                case "silence":
+                    self.silence(message["job"])
                 case "render":
+                    self.transport = Transport.from_json(message["transport"])
                     self.renders.put((message["job"], message["request"]))
         os._exit(0)  # the daemon is gone: whatever is in hand stays in its journal
 
@@ -90,6 +100,7 @@ def main() -> int:
 
         worker = Worker(settings)
         worker.warm_up()
+        commands.silence = worker.silence
     except Exception as error:
         out.fail(None, error)
         return 1
@@ -104,7 +115,12 @@ def _render(worker: Worker, commands: _In, out: _Out, job: int, request: dict[st
 
     try:
         stems = worker.render(
-            RenderRequest.from_json(request), job=job, on_progress=tell, cancelled=lambda: job in commands.cancelled
+            RenderRequest.from_json(request),
+            job=job,
+            on_progress=tell,
+            on_note=lambda text: out.say(**{"is": "note"}, job=job, text=text),
+            cancelled=lambda: job in commands.cancelled,
+            transport=lambda: commands.transport,
         )
         out.say(**{"is": "done"}, job=job, stems=[stem.to_json() for stem in stems], model=worker.model)
     except Exception as error:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from musicgen_bridge.errors import BridgeError, from_code
 from musicgen_bridge.jobs import Job, Jobs
-from musicgen_bridge.request import Progress, Stem
+from musicgen_bridge.request import Progress, Stem, Transport
 from musicgen_bridge.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class Worker:
 
     settings: Settings
     jobs: Jobs
+    transport: Transport
     on_state: Callable[[], None] = lambda: None
     model: str = ""
     device: str = ""
@@ -78,8 +79,6 @@ class Worker:
 
     def start(self) -> None:
         """Begin supervising on the running loop."""
-        self.jobs.on_change = self._feed
-        self.jobs.on_cancel = self._cancel
         self.task = asyncio.create_task(self._supervise())
 
     async def stop(self) -> None:
@@ -158,11 +157,15 @@ class Worker:
                 self._up = self._was_up = True
                 self.model, self.device = message["model"], message["device"]
                 log.info("the worker is warm: %s on %s", self.model, self.device)
-                self._feed()
+                self.feed()
             case "progress":
                 if self._job is not None and message.pop("job") == self._job.number:
                     self._moved = self._answered
                     self.jobs.report(self._job, Progress.from_json(message))
+            case "note":
+                log.info("job %d: %s", message["job"], message["text"])
+                if self._job is not None and message["job"] == self._job.number:
+                    self.jobs.note(self._job, message["text"])
             case "done":
                 self.model = message["model"]
                 if (job := self._let_go()) is not None:
@@ -181,17 +184,26 @@ class Worker:
         job, self._job, self._cancelled = self._job, None, None
         return job
 
-    def _feed(self) -> None:
+    def feed(self) -> None:
         """Hand the next job to the worker if it has none."""
         if self._up and self._job is None and not self._stopping and (job := self.jobs.take()) is not None:
             self._job, self._moved = job, time.monotonic()
-            self._say(do="render", job=job.number, request=job.request.to_json())
+            self._say(do="render", job=job.number, request=job.request.to_json(), transport=self.transport.to_json())
         self.on_state()
 
-    def _cancel(self, job: Job) -> None:
+    def cancel(self, job: Job) -> None:
+        """End a running job; one that has ended is no longer to be heard."""
         if job is self._job:
             self._cancelled = time.monotonic()
             self._say(do="cancel", job=job.number)
+        else:
+            self._say(do="silence", job=job.number)
+
+    def follow(self, transport: Transport) -> None:
+        """Take in where the session's bar lines are now."""
+        self.transport = transport
+        if self._job is not None:
+            self._say(do="transport", transport=transport.to_json())
 
     def _say(self, **message: Any) -> None:
         if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():

@@ -14,6 +14,7 @@ from musicgen_bridge.control.replies import (
     FAIL,
     HELLO_REPLY,
     LIST_REPLY,
+    NOTE,
     PLAIN_DONE,
     PONG,
     PROGRESS,
@@ -28,6 +29,7 @@ from musicgen_bridge.control.replies import (
 )
 from musicgen_bridge.errors import ArgumentError, ProtocolError
 from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value, check_values, suggestion, table
+from musicgen_bridge.record import RECORD_KEYS
 
 PROTO = 1
 """The version of the protocol."""
@@ -122,14 +124,14 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             "/musicgen/render",
             "render stems; what is left out comes from /musicgen/set, then from the session",
-            (QUEUED, PROGRESS, DONE),
+            (QUEUED, PROGRESS, NOTE, DONE),
             RENDER_KEYS,
             codes=_ACCEPTING + _ENDING,
         ),
         Command(
             "/musicgen/trigger",
             "render a preset; any render key goes over it",
-            (QUEUED, PROGRESS, DONE),
+            (QUEUED, PROGRESS, NOTE, DONE),
             {"slot": IdKey("slot", "s", "a preset's name or number", longest=64), **RENDER_KEYS},
             required=("slot",),
             codes=_ACCEPTING + _ENDING,
@@ -143,8 +145,16 @@ COMMANDS: Mapping[str, Command] = {
             codes=_ACCEPTING + _ENDING,
         ),
         Command(
+            "/musicgen/record",
+            "record an input from the next bar line on, or at once while nothing plays; renders go on meanwhile",
+            (QUEUED, PROGRESS, NOTE, DONE),
+            RECORD_KEYS,
+            codes=("E_PATH", "E_RID", "E_DISK", "E_AUDIO", "E_CANCELLED"),
+        ),
+        Command(
             "/musicgen/cancel",
-            "end a job of this client; the job itself ends with E_CANCELLED, and one that has ended stays as it is",
+            "end a job of this client; the job itself ends with E_CANCELLED, and one that has ended stays as it is, but"
+            " falls silent",
             (CANCEL_DONE,),
             table(_TARGET),
             required=("target",),
@@ -153,7 +163,7 @@ COMMANDS: Mapping[str, Command] = {
             "/musicgen/query",
             "repeat the latest reply to a request of this client, under that request's id; what is still to come goes"
             " where this was asked from",
-            (QUEUED, PROGRESS, DONE, FAIL),
+            (QUEUED, PROGRESS, NOTE, DONE, FAIL),
             table(_TARGET),
             required=("target",),
         ),
@@ -161,8 +171,9 @@ COMMANDS: Mapping[str, Command] = {
             "/musicgen/list",
             "list what there is",
             (LIST_REPLY,),
-            table(Key("what", "s", "what to list", choices=("presets", "models", "jobs", "midi", "inputs"))),
+            table(Key("what", "s", "what to list", choices=("presets", "models", "jobs", "midi", "inputs", "outputs"))),
             required=("what",),
+            codes=("E_AUDIO",),
         ),
         Command(
             "/musicgen/events",

@@ -8,6 +8,7 @@ import dataclasses
 import hmac
 import logging
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 
@@ -19,13 +20,14 @@ from musicgen_bridge.control.intake import Call, Intake
 from musicgen_bridge.control.listings import Item, job_items, listing, past_events, preset_items
 from musicgen_bridge.control.osc import Packet, Server
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, messages
-from musicgen_bridge.control.renders import check_texts, complete, digest, project_folder, settled
+from musicgen_bridge.control.renders import check_texts, complete, complete_recording, digest, project_folder, settled
 from musicgen_bridge.control.replies import MAX_EVENTS, NO_ID, Id, Reply
 from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, ProtocolError
 from musicgen_bridge.jobs import Event, Job, Jobs, Queued
+from musicgen_bridge.jobs import Request as JobRequest
 from musicgen_bridge.keys import Value, over, update_session
 from musicgen_bridge.presets import Presets
-from musicgen_bridge.request import Progress, RenderRequest, Session
+from musicgen_bridge.request import Progress, Session, Transport
 from musicgen_bridge.roots import Roots
 
 log = logging.getLogger(__name__)
@@ -58,12 +60,17 @@ class Desk:
         state: Callable[[], Mapping[str, str | int | float]],
         stop: Callable[[bool], None],
         midi: Callable[[], Sequence[str]],
-        inputs: Callable[[], Sequence[str]],
+        devices: Callable[[str], Sequence[Item]],
+        recorded: str,
     ) -> None:
         """`state` tells /musicgen/status, at least `state` itself; `stop(drain)` ends the daemon; `models` maps each
-        alias to a line about it; `defaults` are what no client can reset; `midi` and `inputs` name the ports there are.
+        alias to a line about it; `defaults` are what no client can reset; `midi` names its ports, `devices` tells
+        of each audio "input" or "output"; `recorded` is the input that is recorded by default.
         """
         self.session = session
+        self.transport = _advanced(Transport(), session, {})
+        """Where the session is and when; moved on by whatever tells of it."""
+        self.on_transport: Callable[[Transport], None] = lambda transport: None
         self.told_at = -math.inf
         """When the client that last told the tempo was last heard, by the loop's clock."""
         self._teller = ""
@@ -72,7 +79,7 @@ class Desk:
         self._token, self._instance = token, instance
         self._first_defaults = self._defaults = dict(defaults)
         self._state, self._stop = state, stop
-        self._ports = {"midi": midi, "inputs": inputs}
+        self._midi_ports, self._devices, self._recorded = midi, devices, recorded
         self._clients = Clients()
         self._farewell: set[str] = set()
         self._told: dict[int, float] = {}  # job number -> when its progress last went out, if lately
@@ -92,6 +99,12 @@ class Desk:
     def follow(self, values: Mapping[str, Value]) -> None:
         """Change the session as a source of tempo tells it, in (checked) values of `SESSION_KEYS`."""
         self.session = update_session(self.session, values)
+        self._move(values)
+
+    def _move(self, values: Mapping[str, Value]) -> None:
+        if values.keys() & {"bpm", "signature", "playing", "beat"}:
+            self.transport = _advanced(self.transport, self.session, values)
+            self.on_transport(self.transport)
 
     async def close(self) -> None:
         """Say goodbye to every client with a lease, and end."""
@@ -181,6 +194,7 @@ class Desk:
         self.session = update_session(self.session, values)
         if "bpm" in values:
             self._teller, self.told_at = call.sender, _now()
+        self._move(values)
         pairs = dataclasses.asdict(self.session) | {"signature": str(self.session.signature)}
         self._reply(call, replies.SESSION_REPLY, pairs=pairs)
 
@@ -193,27 +207,33 @@ class Desk:
         self._reply(call, replies.SET_REPLY, pairs=self._defaults)
 
     async def _render(self, call: Call) -> None:
-        await self._submit(call, call.values)
+        await self._submit_render(call, call.values)
+
+    async def _record(self, call: Call) -> None:
+        session = self.session
+        await self._submit(call, lambda: complete_recording(call.values, session, self._recorded, self._roots))
 
     async def _trigger(self, call: Call) -> None:
         preset = self._presets.find(call.ident("slot"))
         values = {name: value for name, value in call.values.items() if name != "slot"}
-        await self._submit(call, over(values, preset.render))
+        await self._submit_render(call, over(values, preset.render))
 
     async def _fit(self, call: Call) -> None:
-        await self._submit(call, call.values)
+        await self._submit_render(call, call.values)
 
-    async def _submit(self, call: Call, values: Mapping[str, Value]) -> None:
-        """Have the request completed off the loop, then accept it, or say again how it stands if it is known."""
+    async def _submit_render(self, call: Call, values: Mapping[str, Value]) -> None:
         defaults = {name: value for name, value in self._defaults.items() if name in call.request.command.keys}
-        making = asyncio.create_task(
-            asyncio.to_thread(complete, values, self.session, defaults, self._roots, self._models)
-        )
+        session = self.session
+        await self._submit(call, lambda: complete(values, session, defaults, self._roots, self._models))
+
+    async def _submit(self, call: Call, completed: Callable[[], JobRequest]) -> None:
+        """Have the request completed off the loop, then accept it, or say again how it stands if it is known."""
+        making = asyncio.create_task(asyncio.to_thread(completed))
         await asyncio.wait({making})
         making.exception()  # seen; what it is matters only if the job is new
-        asked: list[RenderRequest] = []
+        asked: list[JobRequest] = []
 
-        def make() -> RenderRequest:
+        def make() -> JobRequest:
             asked.append(making.result())
             return asked[0]
 
@@ -250,8 +270,10 @@ class Desk:
                 items = [{"name": alias, "summary": line} for alias, line in self._models.items()]
             case "jobs":
                 items = job_items(self._jobs)
+            case "midi":
+                items = [{"name": name} for name in await asyncio.to_thread(self._midi_ports)]
             case _:
-                items = [{"name": name} for name in await asyncio.to_thread(self._ports[what])]
+                items = await asyncio.to_thread(self._devices, what.removesuffix("s"))
         await self._send_all(call, listing(call.request.id, items))
 
     async def _events(self, call: Call) -> None:
@@ -308,6 +330,18 @@ class Desk:
             except Exception:
                 log.exception("the heartbeat failed")
             await asyncio.sleep(1)
+
+
+def _advanced(transport: Transport, session: Session, values: Mapping[str, Value]) -> Transport:
+    """Return the transport as it is at this moment, which `values` have just told something of."""
+    now = time.perf_counter()
+    return Transport(
+        bpm=session.bpm,
+        signature=session.signature,
+        playing=session.playing,
+        beat=session.beat if "beat" in values else transport.beat_at(now),
+        at=now,
+    )
 
 
 def _now() -> float:

@@ -10,6 +10,7 @@ from musicgen_bridge.control.osc_codec import Message
 from musicgen_bridge.control.replies import Id, build, job_event
 from musicgen_bridge.jobs import Event, Job, Jobs
 from musicgen_bridge.presets import Presets
+from musicgen_bridge.request import RenderRequest
 
 Item = Mapping[str, object]
 
@@ -37,7 +38,7 @@ def job_items(jobs: Jobs) -> list[Item]:
             "state": job.state,
             "position": jobs.position(job),
             "fraction": job.progress.fraction if job.progress else float(job.state == "done"),
-            "prompt": job.request.prompt,
+            "prompt": job.request.prompt if isinstance(job.request, RenderRequest) else "",
         }
         for job in jobs.listed()
     ]

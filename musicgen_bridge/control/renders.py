@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from musicgen_bridge.control.commands import MAX_PROJECT_BYTES, Request
 from musicgen_bridge.errors import ModelError, PathError
@@ -18,7 +19,8 @@ from musicgen_bridge.keys import (
     suggestion,
     update_session,
 )
-from musicgen_bridge.request import RenderRequest, Session
+from musicgen_bridge.record import make_recording
+from musicgen_bridge.request import RecordRequest, RenderRequest, Session
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.tempo_map import COMMON_TIME
 
@@ -77,6 +79,16 @@ def complete(
     project = {"project": session.project} if session.project else {}
     merged = settled({**project, **over(values, defaults)}, roots, models)
     return make_request(merged, session, {})
+
+
+def complete_recording(values: Mapping[str, Value], session: Session, device: str, roots: Roots) -> RecordRequest:
+    """Return the request to record for `values` over the session, by default from `device`. It asks the disk.
+
+    Raises:
+        ArgumentError, PathError: it cannot be recorded; the text says why.
+    """
+    request = make_recording(values, session, device)
+    return replace(request, project=project_folder(request.project, roots))
 
 
 def digest(request: Request) -> str:

@@ -8,9 +8,9 @@ from typing import Literal
 
 from musicgen_bridge.control.osc_codec import Argument, Message, encode
 from musicgen_bridge.errors import BridgeError
-from musicgen_bridge.jobs import Done, Event, Failed, Job, Queued, error_of
+from musicgen_bridge.jobs import Done, Event, Failed, Job, Noted, Queued, error_of
 from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key
-from musicgen_bridge.request import STAGES, Progress
+from musicgen_bridge.request import RECORDING_STAGES, STAGES, Progress, RecordRequest
 
 MAX_DATAGRAM = 1400
 """Every message is shorter than this, in bytes; where one would not be, its longest texts are cut."""
@@ -104,18 +104,23 @@ SET_REPLY = Reply(
 QUEUED = Reply("/musicgen/queued", "accepted and written down", (ID, JOB, Field("position", "i", "jobs before it")))
 PROGRESS = Reply(
     "/musicgen/progress",
-    "at most ten a second; may be lost",
+    "at most ten a second; may be lost; of a recording, `level` f follows: the input's peak in dBFS since the last one",
     (
         ID,
         JOB,
         Field("fraction", "f", "0 to 1"),
         Field("eta_s", "f", "seconds to go; -1 when unknown"),
-        Field("stage", "s", ", ".join(STAGES)),
+        Field("stage", "s", f"{', '.join(STAGES)}; of a recording {' and '.join(RECORDING_STAGES)}"),
     ),
+)
+NOTE = Reply(
+    "/musicgen/note",
+    "something that a person should know of a job, which goes on all the same",
+    (ID, JOB, Field("text", "s", "one sentence")),
 )
 DONE = Reply(
     "/musicgen/done",
-    "one stem lies complete in the project folder; one message a stem, sent once",
+    "one stem, or the recording, lies complete in the project folder; one message a stem, sent once",
     (
         ID,
         JOB,
@@ -127,14 +132,16 @@ DONE = Reply(
         Field("bpm", "f", "quarter notes a minute"),
     ),
 )
-CANCEL_DONE = Reply("/musicgen/done", "the job has ended, or ends as soon as its worker lets go", (ID, JOB))
+CANCEL_DONE = Reply(
+    "/musicgen/done", "the job has ended, or ends as soon as its worker lets go; it is not heard any more", (ID, JOB)
+)
 PLAIN_DONE = Reply("/musicgen/done", "it is done", (ID,))
 FAIL = Reply(
     "/musicgen/fail",
     "why a request or a job came to nothing; `retry_ms` i, with E_BUSY and E_LOADING, says when to try again",
     (
         ID,
-        Field("command", "s", "the request's address; /musicgen/render when a job failed"),
+        Field("command", "s", "the request's address; /musicgen/render or /musicgen/record when a job failed"),
         Field("code", "s"),
         Field("text", "s", "one sentence that says what to do about it"),
     ),
@@ -144,7 +151,7 @@ LIST_REPLY = Reply(
     "one message an item; an empty list is one message with total 0 and no pairs",
     (ID, Field("index", "i", "from 0"), Field("total", "i", "items of this list")),
     (
-        Field("name", "s", "presets, models, midi, inputs: the name to choose it by"),
+        Field("name", "s", "presets, models, midi, inputs, outputs: the name to choose it by"),
         Field("slot", "i", "presets"),
         Field("summary", "s", "presets, models"),
         Field("role", "s", "presets"),
@@ -156,6 +163,10 @@ LIST_REPLY = Reply(
         Field("position", "i", "jobs: jobs before it"),
         Field("fraction", "f", "jobs: 0 to 1"),
         Field("prompt", "s", "jobs"),
+        Field("api", "s", "inputs, outputs: the system that the device belongs to"),
+        Field("channels", "i", "inputs, outputs"),
+        Field("rate", "i", "inputs, outputs: Hz"),
+        Field("default", "i", "inputs, outputs: 1 for the system's own choice"),
     ),
 )
 EVENTS_REPLY = Reply(
@@ -167,7 +178,7 @@ EVENTS_REPLY = Reply(
         Field("index", "i", "from 0"),
         Field("total", "i", f"events of this answer, at most {MAX_EVENTS}: then ask again"),
         Field("number", "i", "the event's number: `since` of the next request"),
-        Field("event", "s", "queued, done, fail"),
+        Field("event", "s", "queued, done, fail, note"),
     ),
 )
 SUBSCRIBE_REPLY = Reply("/musicgen/subscribe.reply", "the lease begins", (ID,), (Field("lease_s", "i", "seconds"),))
@@ -186,8 +197,8 @@ BYE = Reply(
 )
 
 REPLIES = (
-    HELLO_REPLY, PONG, STATUS_REPLY, SESSION_REPLY, SET_REPLY, QUEUED, PROGRESS, DONE, CANCEL_DONE, PLAIN_DONE, FAIL,
-    LIST_REPLY, EVENTS_REPLY, SUBSCRIBE_REPLY, SYNCED, HEARTBEAT, BYE,
+    HELLO_REPLY, PONG, STATUS_REPLY, SESSION_REPLY, SET_REPLY, QUEUED, PROGRESS, NOTE, DONE, CANCEL_DONE, PLAIN_DONE,
+    FAIL, LIST_REPLY, EVENTS_REPLY, SUBSCRIBE_REPLY, SYNCED, HEARTBEAT, BYE,
 )  # fmt: skip
 
 OURS = frozenset(reply.address for reply in REPLIES)
@@ -230,12 +241,16 @@ def job_event(request_id: Id, job: Job, event: Event) -> Message:
         case Queued(position):
             return build(QUEUED, request_id, job.number, position)
         case Progress():
-            return build(PROGRESS, request_id, job.number, event.fraction, event.eta_s, event.stage)
+            level: tuple[Argument, ...] = () if event.level is None else (event.level,)
+            return build(PROGRESS, request_id, job.number, event.fraction, event.eta_s, event.stage, then=level)
+        case Noted(text):
+            return build(NOTE, request_id, job.number, text)
         case Done(stem):
             where = (stem.index, stem.total, stem.path)
             return build(DONE, request_id, job.number, *where, stem.frames, stem.sample_rate, stem.bpm)
         case Failed():
-            return failure(request_id, "/musicgen/render", error_of(event))
+            command = "/musicgen/record" if isinstance(job.request, RecordRequest) else "/musicgen/render"
+            return failure(request_id, command, error_of(event))
 
 
 def _as(field: Field, value: object) -> Argument:

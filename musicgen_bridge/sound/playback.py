@@ -51,10 +51,14 @@ class Playback:
         volume: float,
         transport: Callable[[], Transport],
         note: Callable[[str], None],
+        instead_of: Playback | None = None,
     ) -> None:
-        """`volume` is in dB; `note` is told, perhaps from another thread, what a person should know."""
+        """`volume` is in dB; `note` is told, perhaps from another thread, what a person should know.
+
+        What is heard still, `instead_of`, is stopped as soon as this one can begin.
+        """
         self._rate, self._channels, self._total = rate, channels, round(seconds * rate)
-        self._transport, self._note = transport, note
+        self._transport, self._note, self._instead_of = transport, note, instead_of
         self._fed, self._speed = 0, 0.0
         self._first: tuple[float, int] | None = None  # when the first samples came, and how many
         self._open = self._ended = self._waited = False
@@ -96,6 +100,10 @@ class Playback:
         """Fade out at once, and end the process."""
         self._outgoing.put(None)
 
+    def wait(self) -> None:
+        """Wait until all has been heard."""
+        self._process.wait()
+
     def _measure(self) -> None:
         now = time.perf_counter()
         if self._first is None:
@@ -113,6 +121,9 @@ class Playback:
         if wait > LONG_WAIT_S and not self._waited:
             self._waited = True
             self._note(f"rendering is slower than playing here, so it will be heard in about {wait:.0f} s")
+        if self._instead_of is not None:
+            self._instead_of.stop()
+            self._instead_of = None
         start = self._transport().bar_line(now + LEAD_S + wait)
         if start != self._start:
             self._start = start

@@ -48,7 +48,11 @@ class Rig:
         for name, text in PRESETS.items():
             (folder / f"{name}.toml").write_text(text)
         self.stopped: list[bool] = []
-        self.inputs: Callable[[], list[str]] = lambda: ["Mic 1", "Mic 2"]
+        self.devices: Callable[[str], list[dict[str, str | int]]] = lambda kind: [
+            {"name": f"Mic {number}", "api": "Core Audio", "channels": number, "rate": 48_000, "default": number == 1}
+            for number in (1, 2)
+            if kind == "input"
+        ]
         self.state: Callable[[], dict[str, str | int | float]] = lambda: {"state": "ready", "model": "starter"}
         self.jobs = Jobs(Journal(folder / "journal.sqlite3"), limit=limit)
         self.loop = asyncio.new_event_loop()
@@ -71,7 +75,8 @@ class Rig:
             state=lambda: self.state(),
             stop=self.stopped.append,
             midi=list,
-            inputs=lambda: self.inputs(),
+            devices=lambda kind: self.devices(kind),
+            recorded="default",
         )
         self.desk.open()
 
@@ -194,6 +199,8 @@ def fits(message: Message, reply) -> bool:
     match reply.address:
         case "/musicgen/fail":
             return len(rest) <= 1 and all(isinstance(argument, int) for argument in rest)
+        case "/musicgen/progress":
+            return len(rest) <= 1 and all(isinstance(argument, float) for argument in rest)
         case "/musicgen/events.reply":
             event = Message(f"/musicgen/{fixed[-1]}", rest)
             return (not fixed[-1] and not rest) or any(fits(event, r) for r in REPLIES if r.address == event.address)

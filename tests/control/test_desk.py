@@ -103,7 +103,7 @@ def test_status_tells_the_daemons_state_and_the_sockets(rig, client):
 
 def test_ping_is_answered_while_another_request_hangs_and_sync_waits_for_it(rig, udp, connect):
     release, other = threading.Event(), connect()
-    rig.inputs = lambda: [str(release.wait(20))]
+    rig.devices = lambda kind: [{"name": str(release.wait(20))}]
     udp.send("/musicgen/list", "slow", "what", "inputs")
     udp.send("/musicgen/sync", "after")
     assert other.ask("/musicgen/ping", 1).address == "/musicgen/pong"
@@ -170,7 +170,7 @@ def test_a_tempo_that_is_no_number_is_told(client):
     [
         ("/musicgen/pong2", "no address /musicgen/pong2"),
         ("/musicgen/rendr", 'did you mean "/musicgen/render"?'),
-        ("/musicgen/record", "no address /musicgen/record"),
+        ("/musicgen/recrd", 'did you mean "/musicgen/record"?'),
         ("/musicgen/*", "holds a pattern"),
         ("/*/*", "holds a pattern"),
         ("/musicgen/{ping,status}", "holds a pattern"),
@@ -513,7 +513,11 @@ def listed(client, what):
 def test_presets_models_and_ports_are_listed(client):
     assert [(item["name"], item["slot"]) for item in listed(client, "presets")] == [("tight-break", 1), ("wide-pad", 9)]
     assert listed(client, "models")[0] == {"name": "starter", "summary": "ships with the package"}
-    assert listed(client, "inputs") == [{"name": "Mic 1"}, {"name": "Mic 2"}]
+    device = {"api": "Core Audio", "channels": 1, "rate": 48_000, "default": 1}
+    assert listed(client, "inputs") == [
+        {"name": "Mic 1", **device},
+        {"name": "Mic 2", **device, "channels": 2, "default": 0},
+    ]
 
 
 def test_an_empty_list_is_one_message_with_total_0(client):
@@ -619,10 +623,10 @@ def test_only_the_token_ends_the_daemon(rig, client, connect, address, drain):
 
 
 def test_a_mistake_of_ours_is_told_and_logged_and_the_daemon_lives(rig, client, caplog):
-    def broken():
+    def broken(*_):
         raise RuntimeError("no sound card")
 
-    good, rig.inputs, rig.state = rig.state, broken, broken
+    good, rig.devices, rig.state = rig.state, broken, broken
     assert client.fails("/musicgen/list", 1, "what", "inputs").startswith("E_INTERNAL")
     assert client.fails("/musicgen/ping", 2).startswith("E_INTERNAL")
     assert "no sound card" in caplog.text

@@ -143,7 +143,7 @@ def test_no_more_than_so_many_wait_for_their_time(tcp):
 
 def test_no_more_than_so_many_stand_in_line(rig, tcp, connect):
     release = threading.Event()
-    rig.inputs = lambda: [str(release.wait(20))]
+    rig.devices = lambda kind: [{"name": str(release.wait(20))}]
     tcp.send("/musicgen/list", "slow", "what", "inputs")
     for number in range(MAX_WAITING + 2):
         tcp.send("/musicgen/sync", number)
