@@ -14,6 +14,7 @@ from musicgen_bridge.match.loop import PRE_ROLL
 from musicgen_bridge.match.loudness import Levelled, level
 from musicgen_bridge.match.resample import Audio, for_analysis, resample
 from musicgen_bridge.match.stretch import block_for, stretch
+from musicgen_bridge.match.tempo import Pulse
 from musicgen_bridge.match.trim import cut, first_bar, keep
 from musicgen_bridge.match.warp import along
 from musicgen_bridge.request import Signature
@@ -24,6 +25,8 @@ STRETCHES_WELL = 1.2
 
 CEILING = -1.0
 """dBTP."""
+ON_BEAT = 0.03
+"""Seconds that a beat may lie beside where a recording begins, for the two to be one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +154,20 @@ def bars_in(audio: Audio, sample_rate: int, bpm: float, signature: Signature) ->
     `bpm` is the tempo near which its own is looked for. A twentieth of the last bar may be missing.
     """
     grid = find_grid(for_analysis(audio, sample_rate), bpm, signature)
-    seconds = audio.shape[1] / sample_rate - max(grid.downbeat, 0.0)
-    return max(1, int(seconds / grid.bar + 0.05))
+    seconds = audio.shape[1] / sample_rate
+    return max(1, int((seconds - max(_downbeat(grid, seconds, signature), 0.0)) / grid.bar + 0.05))
+
+
+def _downbeat(grid: Grid, seconds: float, signature: Signature) -> float:
+    """Return the second of a recording's first downbeat; one that lasts whole bars and begins on a beat begins a bar.
+
+    That is how loops are cut, and in a bar or two there is little else to tell the downbeat by.
+    """
+    beat = grid.bar / Pulse.of(signature).per_bar
+    first = (grid.downbeat + beat / 2) % beat - beat / 2
+    rest = (seconds + grid.bar / 2) % grid.bar - grid.bar / 2
+    whole = seconds > grid.bar / 2 and abs(rest) < 0.01 * grid.bar
+    return first if whole and abs(first) < ON_BEAT else grid.downbeat
 
 
 def _check(audio: Audio) -> None:
@@ -167,7 +182,7 @@ def _start(grid: Grid, rate: float, seconds: float, target: Target) -> float | N
     if not target.match or target.continues or grid.beatless:
         return None
     if target.recorded:
-        return grid.downbeat / rate
+        return _downbeat(grid, seconds, target.signature) / rate
     span = target.frames / target.sample_rate
     return first_bar(grid.downbeat / rate, grid.bar / rate, span, seconds / rate)
 

@@ -50,6 +50,23 @@ def test_whole_bars_are_counted(band, metre, bpm, extra):
     assert bars_in(clip.audio[:, : round(end * RATE)], RATE, bpm * 1.05, signature(metre)) == 4
 
 
+@pytest.mark.parametrize("bars", [2, 3])
+@pytest.mark.parametrize("loudest", [0, 1, 2, 3])
+def test_a_loop_begins_with_its_bar_whatever_its_accents(bars, loudest):
+    beat = 60 / 118
+    clip = 0.3 * click_train(np.arange(4 * bars) * beat, 4 * bars * beat)
+    for bar in range(bars):
+        at = round((4 * bar + loudest) * beat * RATE)
+        clip[:, at : at + 3_000] *= 3
+    wanted = target(bars, 110, loudness=None, recorded=True)
+    report = match(clip, RATE, wanted).report
+    assert bars_in(clip, RATE, 110, signature("4/4")) == bars
+    assert abs(report.downbeat_s) < 0.01
+    assert report.short_s < 0.01
+    longer = np.concatenate([np.zeros((1, RATE // 4), np.float32), clip], axis=1)  # no loop: it begins on no beat
+    assert abs(match(longer, RATE, wanted).report.downbeat_s) > 0.2
+
+
 def test_without_a_beat_the_session_s_bars_count_and_less_than_one_is_one():
     assert bars_in(make_drone(1), RATE, 120, signature("4/4")) == 8
     assert bars_in(make_drone(1, 1.5), RATE, 120, signature("4/4")) == 1
