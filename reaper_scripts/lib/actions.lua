@@ -14,7 +14,7 @@ local actions = {}
 
 local HEARD_S = 5 -- how much of what comes before a continuation is heard, as the bridge's own default
 local LEAST_HEARD_S = 0.5
-local MOST_VARIATIONS, MOST_BARS = 32, 1024
+local MOST_VARIATIONS, MOST_BARS, MOST_LETTERS = 32, 1024, 64
 
 local function merged(keys, words)
   if words.prompt ~= "" then
@@ -134,6 +134,53 @@ function actions.parts()
       place.items(handle, track, span, rendered)
     end)
   end
+end
+
+-- Render keys with the whole of an item as the recording, and its take's name for what is made of it.
+local function recorded(handle, folder, item, take)
+  local whole = timing.of_item(item)
+  local _, name = reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", "", false)
+  local rate = project.sample_rate(handle)
+  return {
+    file = excerpt.write(take, 0, whole.to - whole.from, rate, folder),
+    name = name:gsub("%c", " "):sub(1, (utf8.offset(name, MOST_LETTERS + 1) or #name + 1) - 1),
+    sample_rate = rate,
+  }
+end
+
+--- Splits the selected item into drums, bass, other and vocals on new tracks below; they sum to it, and it is muted.
+function actions.split()
+  local handle, folder = project.current()
+  local item, take = selected_item(handle)
+  local span = timing.of_item(item)
+  local keys = recorded(handle, folder, item, take)
+  keys.separate, keys.seconds = "drums, bass, other, vocals", span.to - span.from
+  keys.match, keys.loop, keys.loudness, keys.bits = false, false, "off", 32
+  jobs.start("split", keys, nil, function(rendered)
+    place.instead(handle, item, span, rendered)
+  end, "fit")
+end
+
+--- Brings the selected item to the project's tempo: into the time selection, else as many bars as it has from where it
+-- lies; on a new track below it, and it is muted.
+function actions.fit()
+  local handle, folder = project.current()
+  local item, take = selected_item(handle)
+  local span, from = timing.selection(handle), timing.of_item(item).from
+  local tempo = timing.keys(handle, span or timing.bars_from(handle, from, 1))
+  if not span then
+    tempo.bars = nil
+    if tempo.tempo_map then
+      message.stop("The tempo changes where the item lies: make a time selection for it to fit into.")
+    end
+  end
+  local keys = recorded(handle, folder, item, take)
+  for name, value in pairs(tempo) do
+    keys[name] = value
+  end
+  jobs.start("fit", keys, nil, function(rendered)
+    place.instead(handle, item, span or { from = from, to = from + rendered[1].length }, rendered)
+  end, "fit")
 end
 
 --- Renders the selected item's request once more with a new seed, as a further take of it.

@@ -18,7 +18,15 @@ local BUILD_PEAKS = 40047 -- Peaks: Build any missing peaks
 local function described(stem)
   local sidecar = stem.path:gsub("%.%w+$", ".json")
   local take = json.decode(spool.read(sidecar) or message.stop("The file beside the stem is missing:\n" .. sidecar))
-  return { path = stem.path, sidecar = sidecar, seed = stem.seed, part = take.part, request = take.request }
+  return {
+    path = stem.path,
+    sidecar = sidecar,
+    seed = stem.seed,
+    length = stem.frames / stem.sample_rate,
+    part = take.part,
+    request = take.request,
+    separated = take.report.separated,
+  }
 end
 
 local function finish(job, stems)
@@ -37,6 +45,9 @@ local function finish(job, stems)
   end
   reaper.Main_OnCommand(BUILD_PEAKS, 0)
   local first = rendered[1]
+  if first.request.mode == "fit" then
+    return -- there are no words to choose again
+  end
   history.add(job.handle, { prompt = first.request.prompt or "", preset = job.preset, seed = first.seed })
 end
 
@@ -109,11 +120,12 @@ local function follow(job)
 end
 
 --- Renders `keys` over a preset (its number, or nil), then calls `place` with the takes in one undo block `title`.
-function jobs.start(title, keys, preset, place)
+-- The program's command is `render` unless another is named.
+function jobs.start(title, keys, preset, place, word)
   local handle, folder = project.current()
   keys.project = folder
   local id, file = spool.submit(keys)
-  local words = { "render", "--spool", file }
+  local words = { word or "render", "--spool", file }
   if preset then
     words[#words + 1] = "--preset"
     words[#words + 1] = tostring(preset)

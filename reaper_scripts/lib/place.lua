@@ -18,17 +18,31 @@ function place.noted(item)
   return ok and type(note) == "table" and note.render or nil
 end
 
--- The request that makes this item once more: its own part, one take, and a seed that the bridge draws.
+-- The request that makes this item once more: its own part and stem, one take, and a seed that the bridge draws.
 local function again(take)
   local keys = {}
   for name, value in pairs(take.request) do
     keys[name] = value
   end
-  if take.part.name ~= "" then
-    keys.parts = take.part.name .. ": " .. take.part.prompt
+  local part = take.part.name
+  if take.separated then
+    keys.separate = take.separated
+    part = part:sub(1, -#take.separated - 2) -- "keys vocals" is a stem of the part keys, "vocals" of the whole
+  end
+  if part ~= "" then
+    keys.parts = part .. ": " .. take.part.prompt
   end
   keys.variations, keys.seed = 1, nil
   return keys
+end
+
+local function title(one)
+  local request, part = one.request, one.part.name
+  if request.mode == "fit" then
+    local name = request.name or "fitted"
+    return part ~= "" and name .. ": " .. part or name
+  end
+  return ("%s (seed %d)"):format(part ~= "" and part or request.prompt or "unconditional", one.seed)
 end
 
 --- Adds rendered takes to an item, the first of them active.
@@ -36,8 +50,7 @@ function place.takes(item, rendered)
   for index, one in ipairs(rendered) do
     local take = reaper.AddTakeToMediaItem(item)
     reaper.SetMediaItemTake_Source(take, reaper.PCM_Source_CreateFromFile(one.path))
-    local name = one.part.name ~= "" and one.part.name or one.request.prompt or "unconditional"
-    reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", ("%s (seed %d)"):format(name, one.seed), true)
+    reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", title(one), true)
     if index == 1 then
       reaper.SetActiveTake(take)
     end
@@ -95,6 +108,20 @@ end
 function place.below(handle, track, span, rendered)
   track = new_track(handle, there(handle, track, "MediaTrack*"), "")
   place.items(handle, track, span, rendered)
+end
+
+--- Makes items on new tracks below an item's track, and mutes the item, if it is still there.
+function place.instead(handle, item, span, rendered)
+  item = there(handle, item, "MediaItem*")
+  local track = item and reaper.GetMediaItem_Track(item)
+  if rendered[1].part.name == "" then
+    place.below(handle, track, span, rendered)
+  else
+    place.items(handle, track, span, rendered)
+  end
+  if item then
+    reaper.SetMediaItemInfo_Value(item, "B_MUTE", 1)
+  end
 end
 
 --- Adds takes to an item that is still there, else makes a new one of them.

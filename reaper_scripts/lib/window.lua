@@ -31,6 +31,8 @@ local BUTTONS = {
   { "Continue…", function() words() actions.continue() end },
   { "Variations…", function() words() actions.variations() end },
   { "Parts…", actions.parts },
+  { "Split", actions.split },
+  { "Fit", actions.fit },
   { "Cancel", actions.cancel },
   { "Start daemon", daemon.start },
   { "Stop daemon", daemon.stop },

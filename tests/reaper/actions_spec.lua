@@ -239,6 +239,15 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
     assert.equal("continue", sidecar(middle.takes[1]).request.mode)
   end)
 
+  it("without a separation model, split says how to get one, and the item stays", function()
+    local item = generated()
+    act("split")
+    assert.equal(1, #world.boxes)
+    assert.truthy(world.boxes[1]:find("hf download", 1, true))
+    assert.is_nil(item.values.B_MUTE)
+    assert.equal(1, #world.project.tracks)
+  end)
+
   it("a stem waits for its project to come back to the front", function()
     world.project.selection = { 0, BAR }
     local mine = world.project

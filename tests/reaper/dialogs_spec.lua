@@ -33,7 +33,7 @@ describe("before anything is rendered", function()
     end)
   end
 
-  for _, name in ipairs({ "melody", "continue", "regenerate", "again" }) do
+  for _, name in ipairs({ "melody", "continue", "regenerate", "again", "split", "fit" }) do
     it(name .. " needs an item", function()
       act(name)
       says("Select an item")
@@ -51,6 +51,13 @@ describe("before anything is rendered", function()
     stub.item(world.project.tracks[1], "x.wav", 0, 1).texts.P_NOTES = "musicgen-bridge {not JSON"
     act("again")
     says("hold no request")
+  end)
+
+  it("fit needs one tempo where the item lies, or a time selection", function()
+    stub.item(world.project.tracks[1], "x.wav", 0, 1)
+    world.project.markers[2] = { time = 1, bpm = 90, beats = 4, unit = 4 }
+    act("fit")
+    says("make a time selection")
   end)
 
   it("MIDI is no recording", function()

@@ -241,7 +241,7 @@ end
 text_api("GetSetMediaItemInfo_String", "i", { P_NOTES = true })
 text_api("GetSetMediaItemTakeInfo_String", "k", { P_NAME = true })
 text_api("GetSetMediaTrackInfo_String", "t", { P_NAME = true })
-local ITEM_VALUES = { D_POSITION = true, D_LENGTH = true, D_FADEINLEN = true, D_FADEOUTLEN = true }
+local ITEM_VALUES = { D_POSITION = true, D_LENGTH = true, D_FADEINLEN = true, D_FADEOUTLEN = true, B_MUTE = true }
 api("GetMediaItemInfo_Value", "is", function(item, key)
   assert(ITEM_VALUES[key], key)
   return item.values[key] or 0
@@ -312,23 +312,28 @@ api("SetMediaItemTake_Source", "kr", function(take, source)
   return true
 end)
 
--- Audio: what a take's WAV file holds, 24 bits, from the item's start on ----------------------------------------------
+-- Audio: what a take's WAV file holds, from the item's start on -------------------------------------------------------
 
---- Returns where the samples of a WAV file stand, and its form.
+--- Returns the form of a WAV file of 24 bits or of floating point, and how to read a sample of it.
 function stub.wav(path)
   local file = assert(io.open(path, "rb"))
   local text = file:read("a")
   file:close()
-  local at, channels, rate = 13, nil, nil
+  local at, channels, rate, bits = 13, nil, nil, nil
   while true do
     local id, size = ("<c4I4"):unpack(text, at)
     if id == "fmt " then
-      local format, bits
+      local format
       format, channels, rate = ("<I2I2I4"):unpack(text, at + 8)
       bits = ("<I2"):unpack(text, at + 22)
-      assert(bits == 24 and (format == 1 or format == 0xFFFE), "the stub reads PCM_24")
+      assert(bits == 24 and (format == 1 or format == 0xFFFE) or bits == 32 and format == 3, "the stub can't read it")
     elseif id == "data" then
-      return { text = text, from = at + 8, frames = size // (3 * channels), channels = channels, rate = rate }
+      local wav, width = { channels = channels, rate = rate, frames = size // (bits // 8 * channels) }, bits // 8
+      function wav.sample(frame, channel)
+        local place = at + 8 + (frame * channels + math.min(channel, channels - 1)) * width
+        return bits == 24 and ("<i3"):unpack(text, place) / 2 ^ 23 or (("<f"):unpack(text, place))
+      end
+      return wav
     end
     at = at + 8 + size + size % 2
   end
@@ -346,8 +351,7 @@ api("GetAudioAccessorSamples", "cnnnna", function(accessor, rate, channels, from
     for channel = 0, channels - 1 do
       local value = 0
       if source < wav.frames then
-        local index = source * wav.channels + math.min(channel, wav.channels - 1)
-        value, heard = ("<i3"):unpack(wav.text, wav.from + index * 3) / 2 ^ 23, 1
+        value, heard = wav.sample(source, channel), 1
       end
       buffer.values[frame * channels + channel + 1] = value
     end

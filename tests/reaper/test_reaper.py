@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import small_demucs
 from tests.conftest import Daemon
 
 HERE = Path(__file__).parent
@@ -55,6 +56,12 @@ def test_what_is_said_before_anything_is_rendered(new_daemon, tmp_path: Path) ->
 
 def test_the_actions_with_a_daemon(daemon: Daemon, tmp_path: Path) -> None:
     busted("actions_spec.lua", daemon, tmp_path)
+
+
+def test_an_item_is_split_and_fitted(new_daemon, tmp_path: Path) -> None:
+    (tmp_path / "demucs").mkdir()
+    small_demucs.make(tmp_path / "demucs")
+    busted("split_spec.lua", new_daemon().start("--demucs", str(tmp_path / "demucs")), tmp_path)
 
 
 def test_the_window_and_a_daemon_that_it_starts_and_stops(new_daemon, tmp_path: Path) -> None:
