@@ -74,7 +74,7 @@ def split(
     What Demucs gives to none of the others goes to other: its estimates alone leave a rest, above 22 kHz all of it. A
     loop is heard together with its other end on either side, and the end of each stem crosses over to what Demucs
     found before the start, so that the stems too go round without a step. Raises OutOfMemoryError, and what `on_step`
-    raises, which is told how many segments of how many are done.
+    raises, which is told before each layer how many segments of how many are done.
     """
     around = round(AROUND_S * sample_rate) if loop else 0
     heard = np.pad(audio, ((0, 0), (around, around)), mode="wrap")
@@ -133,14 +133,22 @@ def separate(
     mix = torch.from_numpy(soxr.resample(stereo.T, sample_rate, demucs.samplerate, quality="VHQ").T.copy())
     stride = int((1 - _OVERLAP) * int(demucs.samplerate * demucs.segment))
     segments = math.ceil(mix.shape[-1] / stride)
+    done = 0
 
     def tell(state: dict[str, Any]) -> None:
-        if state["state"] == "end":
-            on_step(state["segment_offset"] // stride + 1, segments)
+        nonlocal done
+        done = state["segment_offset"] // stride + (state["state"] == "end")
+        on_step(done, segments)
 
-    with memory():
-        # Without Demucs' random shifts: the same recording gives the same sources again.
-        estimate = apply_model(demucs, mix[None], shifts=0, overlap=_OVERLAP, device=device, callback=tell)[0]
+    # A segment takes seconds on a CPU: between the layers too there is a moment to be cancelled.
+    hooks = [layer.register_forward_pre_hook(lambda *_: on_step(done, segments)) for layer in demucs.modules()]
+    try:
+        with memory():
+            # Without Demucs' random shifts: the same recording gives the same sources again.
+            estimate = apply_model(demucs, mix[None], shifts=0, overlap=_OVERLAP, device=device, callback=tell)[0]
+    finally:
+        for hook in hooks:
+            hook.remove()
     return {
         name: _at_rate(source.cpu().numpy(), demucs.samplerate, sample_rate, audio.shape[-1])
         for name, source in zip(demucs.sources, estimate, strict=True)  # [S, 2, N']
