@@ -15,7 +15,16 @@ import click
 
 from musicgen_bridge import __version__
 from musicgen_bridge.errors import ArgumentError, BridgeError
-from musicgen_bridge.flags import SETTINGS, fit_flags, json_flag, render_flags, setting_flags, spool_flag, typed
+from musicgen_bridge.flags import (
+    SETTINGS,
+    fit_flags,
+    json_flag,
+    record_flags,
+    render_flags,
+    setting_flags,
+    spool_flag,
+    typed,
+)
 from musicgen_bridge.keys import Value
 from musicgen_bridge.request import Progress, Stem
 from musicgen_bridge.settings import Settings, model_folder
@@ -162,7 +171,7 @@ def render(
     They lie in the project's MusicGen folder. The daemon renders where one runs, and its session counts; else this
     command loads the model and renders once by itself, in the current folder where no --project is given.
     """
-    from musicgen_bridge.console import progress
+    from musicgen_bridge.console import note, progress
     from musicgen_bridge.rendering import render
 
     given = {name: value for name, value in keys.items() if value is not None}
@@ -170,7 +179,7 @@ def render(
         if spool is not None:
             tell, given = spool.progress, {**spool.request(), **given}
             tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
-        stems = render(settings, given, preset, again, tell)
+        stems = render(settings, given, preset, again, tell, note)
     _answer([_plain(stem) for stem in stems], spool, as_json)
 
 
@@ -228,6 +237,42 @@ def fit(
     for warning in dict.fromkeys(f"{stem['file']}: {text}" for stem in stems for text in stem["warnings"]):
         click.secho(warning, fg="yellow", err=True)
     _answer(stems, spool, as_json)
+
+
+@cli.command()
+@record_flags
+@json_flag
+@setting_flags("host", "port")
+def record(settings: Settings, as_json: bool, **keys: Value | None) -> None:
+    """Record an input, to be used as a melody, and print the file's path.
+
+    It begins at the session's next bar line, or at once while nothing plays, and shows the input's level.
+    """
+    from dataclasses import asdict
+
+    from musicgen_bridge.console import note, progress
+    from musicgen_bridge.rendering import record
+
+    with progress() as tell:
+        file = record(settings, {name: value for name, value in keys.items() if value is not None}, tell, note)
+    click.echo(json.dumps({"recording": asdict(file)}) if as_json else file.path)
+
+
+@cli.command()
+@json_flag
+def devices(as_json: bool) -> None:
+    """List the audio devices: inputs to record, outputs on which a render can be heard."""
+    from musicgen_bridge.ports import audio_devices
+
+    found = [{"kind": kind, **device} for kind in ("input", "output") for device in audio_devices(kind)]
+    if as_json:
+        click.echo(json.dumps({"devices": found}))
+        return
+    rows = [
+        [one["kind"], one["name"], one["api"], one["channels"], one["rate"], "default" if one["default"] else ""]
+        for one in found
+    ]
+    _table(("", "name", "system", "channels", "Hz", ""), rows)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True})

@@ -111,11 +111,13 @@ class Bridge:
         self,
         values: Mapping[str, Value],
         on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_note: Callable[[str], None] = lambda text: None,
         *,
         address: str = "/musicgen/render",
     ) -> list[Rendered]:
         """Render and return the stems, in order; an interrupt (Ctrl-C) cancels the job and goes on its way.
 
+        `on_note` is told what a person should know of it. With `/musicgen/record` the stem is the recording.
         `address` may be `/musicgen/trigger`, whose values hold the `slot`. A daemon that is restarted meanwhile takes
         the job up again.
 
@@ -132,7 +134,10 @@ class Bridge:
                     case "/musicgen/queued":
                         on_progress(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
                     case "/musicgen/progress":
-                        on_progress(Progress(fraction=said[0], eta_s=said[1], stage=said[2]))
+                        level = said[3] if len(said) > 3 else None
+                        on_progress(Progress(fraction=said[0], eta_s=said[1], stage=said[2], level=level))
+                    case "/musicgen/note":
+                        on_note(said[0])
                     case "/musicgen/done":
                         stems.append(Rendered(*said))
         except KeyboardInterrupt:
@@ -227,7 +232,7 @@ def _place(reply: Message) -> tuple[int | None, int]:
     """Return which item a reply is, and of how many; None where more is to come in any case."""
     said: Any = reply.arguments
     match reply.address:
-        case "/musicgen/queued" | "/musicgen/progress":
+        case "/musicgen/queued" | "/musicgen/progress" | "/musicgen/note":
             return None, 0
         case "/musicgen/list.reply" | "/musicgen/events.reply":
             return said[1], said[2]

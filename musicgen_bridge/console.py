@@ -39,10 +39,31 @@ def progress() -> Iterator[Callable[[Progress], None]]:
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[eta]}"),
+        TextColumn("{task.fields[level]}"),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("waiting", total=1.0, eta="")
-        yield lambda now: bar.update(task, completed=now.fraction, description=now.stage, eta=_eta(now))
+        task = bar.add_task("waiting", total=1.0, eta="", level="")
+        yield lambda now: bar.update(
+            task, completed=now.fraction, description=now.stage, eta=_eta(now), level=meter(now.level)
+        )
+
+
+def note(text: str) -> None:
+    """Tell on stderr what a person should know."""
+    import click
+
+    click.secho(text, fg="yellow", err=True)
+
+
+def meter(level: float | None) -> str:
+    """Draw a peak in dBFS, from -60 to 0; nothing for None."""
+    if level is None:
+        return ""
+    lit = round((min(max(level, _QUIETEST), 0) - _QUIETEST) / -_QUIETEST * _METER)
+    return f"{'█' * lit}{'░' * (_METER - lit)} {level:.0f} dB{'  clips' if level > _CLIPS else ''}"
+
+
+_QUIETEST, _CLIPS, _METER = -60.0, -0.1, 20
 
 
 class _Lines:
@@ -54,7 +75,8 @@ class _Lines:
     def __call__(self, now: Progress) -> None:
         if now.stage != self._stage:
             self._stage = now.stage
-            print(f"{now.stage}  {now.fraction:.0%}  {_eta(now)}".rstrip(), file=sys.stderr, flush=True)
+            told = (now.stage, f"{now.fraction:.0%}", _eta(now), meter(now.level))
+            print("  ".join(filter(None, told)), file=sys.stderr, flush=True)
 
 
 def _eta(now: Progress) -> str:

@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from musicgen_bridge.errors import ModelError
+from musicgen_bridge.errors import AudioError, ModelError
 from musicgen_bridge.install import check
+from musicgen_bridge.ports import audio_devices
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.settings import APP, STOCK_MODELS, Settings, demucs_folder, model_folder
 
@@ -243,20 +244,23 @@ def midi(_: Settings) -> Iterator[Finding]:
         yield Finding("MIDI", "warning", "no MIDI ports", advice)
 
 
-def audio(_: Settings) -> Iterator[Finding]:
-    """List the audio devices, or tell why there are none."""
+def audio(settings: Settings) -> Iterator[Finding]:
+    """List the audio devices, or tell why there are none, and whether those in the settings are there."""
     advice = "audio devices are optional: stems are files; connect an interface to record or to listen"
     try:
-        import sounddevice
-
-        names = [one["name"] for one in sounddevice.query_devices()]
-    except OSError as error:
-        yield Finding("audio", "warning", f"no audio system: {error}", f"install PortAudio (libportaudio2); {advice}")
+        found = {kind: audio_devices(kind) for kind in ("input", "output")}
+    except AudioError as error:
+        yield Finding("audio", "warning", error.text, advice)
         return
-    if names:
-        yield Finding("audio", "ok", f"devices: {', '.join(names)}")
-    else:
-        yield Finding("audio", "warning", "no audio devices", advice)
+    for kind, wanted in (("input", settings.input), ("output", settings.output)):
+        names = [f"{one['name']}{' (default)' if one['default'] else ''}" for one in found[kind]]
+        if not names:
+            yield Finding("audio", "warning", f"no audio {kind}", advice)
+        elif wanted != "default" and not any(wanted.casefold() in name.casefold() for name in names):
+            there = ", ".join(names)
+            yield Finding("audio", "warning", f'no {kind} "{wanted}"; there are {there}', f"change the setting {kind}")
+        else:
+            yield Finding("audio", "ok", f"{kind}s: {', '.join(names)}")
 
 
 def files(_: Settings) -> Iterator[Finding]:

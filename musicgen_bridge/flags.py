@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value
+from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.settings import documentation, load
 from musicgen_bridge.spool import Spool
 
@@ -59,6 +60,13 @@ def fit_flags(command: Command) -> Command:
     return command
 
 
+def record_flags(command: Command) -> Command:
+    """Add a flag for every key of a recording to a command; one that is left out comes as None."""
+    for key in reversed(RECORD_KEYS.values()):
+        command = _flag(key)(command)
+    return command
+
+
 def _flag(key: Key) -> Callable[[Command], Command]:
     flag = f"--{key.name.replace('_', '-')}"
     if key.kind == "b":
@@ -77,7 +85,7 @@ def _read(_: click.Context, option: click.Parameter, text: str | None) -> Value 
 
 def typed(name: str, text: str) -> Value:
     """Return a key's value from its text: as text where the key holds text, else the number that it reads as."""
-    known = SESSION_KEYS.get(name) or RENDER_KEYS.get(name)
+    known = SESSION_KEYS.get(name) or RENDER_KEYS.get(name) or RECORD_KEYS.get(name)
     if known is not None and known.kind == "s":
         return text
     if re.fullmatch(r"[+-]?\d{1,18}", text):

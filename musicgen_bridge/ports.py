@@ -35,7 +35,7 @@ def audio_devices(kind: str) -> list[dict[str, str | int]]:
         printed = subprocess.run(command, capture_output=True, timeout=LOOK_S, check=True, stdin=subprocess.DEVNULL)
         found = json.loads(printed.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise AudioError(f"the audio devices can't be listed ({error}); musicgen-bridge devices shows why") from error
+        raise AudioError(f"the audio devices can't be listed ({error}); restart the audio system") from error
     if "error" in found:
         raise AudioError(found["error"])
     names = ("name", "api", "channels", "rate", "default")

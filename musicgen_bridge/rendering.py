@@ -12,6 +12,7 @@ from musicgen_bridge.client import Bridge, Rendered, pairs
 from musicgen_bridge.errors import ArgumentError, CancelledError
 from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, Value, check_values, make_request, over, wire_values
 from musicgen_bridge.presets import Presets, shipped
+from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
@@ -20,13 +21,15 @@ from musicgen_bridge.stems.manifest import Take, read_take
 from musicgen_bridge.stems.paths import STEM_FOLDER
 
 Tell = Callable[[Progress], None]
+Note = Callable[[str], None]
+"""Takes a sentence that a person should read."""
 
 _PATHS = ("project", "melody", "continue", "file")
 _TIMING = ("bpm", "signature", "sample_rate", "key")
 
 
 def render(
-    settings: Settings, given: Mapping[str, Value], preset: str | None, again: Path | None, tell: Tell
+    settings: Settings, given: Mapping[str, Value], preset: str | None, again: Path | None, tell: Tell, note: Note
 ) -> list[Stem]:
     """Render what the render keys say, over a preset or an earlier take's sidecar, and return the stems.
 
@@ -41,11 +44,25 @@ def render(
         bridge = Bridge.connect(settings.host, settings.port)
     except ConnectionError:
         below = Presets(shipped(), settings.presets).find(preset).render if preset is not None else {}
-        return _by_itself(settings, over(values, below), tell)
+        return _by_itself(settings, over(values, below), tell, note)
     with bridge:
         if preset is None:
-            return _through(bridge, "/musicgen/render", values, tell)
-        return _through(bridge, "/musicgen/trigger", {"slot": preset, **values}, tell)
+            return _through(bridge, "/musicgen/render", values, tell, note)
+        return _through(bridge, "/musicgen/trigger", {"slot": preset, **values}, tell, note)
+
+
+def record(settings: Settings, given: Mapping[str, Value], tell: Tell, note: Note) -> Rendered:
+    """Have the daemon record an input as the keys of `RECORD_KEYS` say, and return the file.
+
+    Raises:
+        BridgeError: it failed.
+        ConnectionError: no daemon runs.
+        KeyboardInterrupt: it was interrupted, and has been cancelled.
+    """
+    values = _resolved(check_values(given, RECORD_KEYS))
+    with Bridge.connect(settings.host, settings.port) as bridge:
+        (file,) = bridge.render(_with_project(bridge, values), tell, note, address="/musicgen/record")
+    return file
 
 
 def fit(settings: Settings, given: Mapping[str, Value], out: Path | None, tell: Tell) -> list[Stem]:
@@ -119,11 +136,18 @@ def _resolved(values: dict[str, Value]) -> dict[str, Value]:
     return values | paths
 
 
-def _through(bridge: Bridge, address: str, values: dict[str, Value], tell: Tell) -> list[Stem]:
-    """Let the daemon do it: what is left out comes from its session, the folder as a last resort from the shell."""
-    if "project" not in values and not pairs(bridge.request("/musicgen/session")[0]).get("project"):
-        values["project"] = str(Path.cwd())
-    return [_stem(one) for one in bridge.render(values, tell, address=address)]
+def _through(
+    bridge: Bridge, address: str, values: dict[str, Value], tell: Tell, note: Note = lambda text: None
+) -> list[Stem]:
+    """Let the daemon do it: what is left out comes from its session."""
+    return [_stem(one) for one in bridge.render(_with_project(bridge, values), tell, note, address=address)]
+
+
+def _with_project(bridge: Bridge, values: dict[str, Value]) -> dict[str, Value]:
+    """Return the values with a project: theirs, or the session's, or as a last resort the shell's folder."""
+    if "project" in values or pairs(bridge.request("/musicgen/session")[0]).get("project"):
+        return values
+    return {**values, "project": str(Path.cwd())}
 
 
 def _stem(said: Rendered) -> Stem:
@@ -140,7 +164,13 @@ def _stem(said: Rendered) -> Stem:
     )
 
 
-def _by_itself(settings: Settings, values: dict[str, Value], tell: Tell, folder: str = STEM_FOLDER) -> list[Stem]:
+def _by_itself(
+    settings: Settings,
+    values: dict[str, Value],
+    tell: Tell,
+    note: Note = lambda text: None,
+    folder: str = STEM_FOLDER,
+) -> list[Stem]:
     """Load the model and render here; whoever sits at the shell may use any folder and recording that he names."""
     session = Session(project=str(settings.project or Path.cwd()))
     request = make_request(values, session, {"model": settings.model})
@@ -159,9 +189,11 @@ def _by_itself(settings: Settings, values: dict[str, Value], tell: Tell, folder:
     worker = Worker(settings, roots, folder)
     with _interrupts() as cancelled:
         try:
-            return worker.render(request, on_progress=tell, cancelled=cancelled)
+            stems = worker.render(request, on_progress=tell, on_note=note, cancelled=cancelled)
         except CancelledError as error:
             raise KeyboardInterrupt from error
+    worker.until_heard()
+    return stems
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Spool:
         if self._beside(".cancel").exists():
             raise KeyboardInterrupt
         with contextlib.suppress(OSError):  # the next one tells more
-            self._write({"progress": asdict(now)})
+            self._write({"progress": {name: value for name, value in asdict(now).items() if value is not None}})
 
     def end(self, answer: Mapping[str, Any]) -> None:
         """Report the end: what `--json` prints. Raises OSError when it can't be written."""

@@ -85,7 +85,7 @@ def test_render_goes_through_the_daemon_and_takes_its_session(daemon) -> None:
 
 def test_render_follows_a_tempo_map(daemon) -> None:
     changes = "0 120; 4 100>80 3/4"
-    asked = ("--bars", 2, "--tempo-map", changes, "--sample-rate", 44100, "--seed", 5)
+    asked = ("--bars", 2, "--signature", "4/4", "--tempo-map", changes, "--sample-rate", 44100, "--seed", 5)
     (stem,) = stems_of(run("render", "techno drums", *asked, "--json", "--port", daemon.port))
     assert stem["frames"] == 44_100 * 4 // 2 + 44_100 * 2  # 4 quarters at 120, 3 from 100 to 80: 3 * 60 / 90 s
     assert stem["bpm"] == 7 * 60 / 4

@@ -51,19 +51,17 @@ ROOMS = {
     "follow": Room("keys control", lazily="jack link"),
     "daemon": Room("jobs journal ports presets recorders settings workers control follow __init__", "psutil"),
     "client": Room("keys control", "pythonosc"),
-    "rendering": Room("keys roots presets settings client stems", lazily="worker"),
-    "console": Room(lazily="rich"),
-    "doctor": Room(
-        "install presets settings", lazily="client daemon mido packaging psutil sounddevice soundfile torch"
-    ),
+    "rendering": Room("keys record roots presets settings client stems", lazily="worker"),
+    "console": Room(lazily="click rich"),
+    "doctor": Room("install ports presets settings", lazily="client daemon mido packaging psutil soundfile torch"),
     "install": Room(packages="platformdirs"),
     "demo": Room("keys control client console daemon", lazily="numpy soundfile"),
     "spool": Room(),
-    "flags": Room("keys settings spool", "click"),
+    "flags": Room("keys record settings spool", "click"),
     "cli": Room(
         "keys settings spool flags __init__",
         "click",
-        lazily="client console control daemon demo doctor install presets rendering",
+        lazily="client console control daemon demo doctor install ports presets rendering",
     ),
     "__init__": Room(),
 }
