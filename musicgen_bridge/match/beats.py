@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,8 +13,16 @@ from musicgen_bridge.request import Signature
 
 HAS_BEAT = 0.1
 """The confidence from which on music has a beat: noise, drones and pads stay under 0.05, all else over 0.15."""
+_STRAYS = 0.01
+"""Seconds beside a steady pulse from which on the beats are followed: those of steady bands stay within 0.006."""
+_AT_ONCE = (4.0, 8)
+"""Seconds and pulses in which a wandering pulse is taken for a straight one, whichever is longer."""
 _ENVELOPE = 2000.0
 """Values a second of the level in which attacks are looked for."""
+
+
+Strays = tuple[tuple[float, float], ...]
+"""Where music does not keep its tempo: seconds of a steady pulse, and how many seconds later it is played there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +37,24 @@ class Grid:
     """Seconds of the first downbeat that is heard, perhaps a few milliseconds before the clip."""
     confidence: float
     """Of the tempo: share of the onsets' variance that the pulse explains."""
+    strays: Strays = ()
+    """Empty where the music keeps its tempo."""
 
     @property
     def beatless(self) -> bool:
         """Whether the music has no beat; the grid is the session's then."""
         return self.confidence < HAS_BEAT
+
+    def played_at(self, steady: float) -> float:
+        """Return the second at which the music plays what the steady pulse has at second `steady`."""
+        return _played_at(steady, self.strays)
+
+
+def _played_at(steady: float, strays: Strays) -> float:
+    if not strays:
+        return steady
+    seconds, late = zip(*strays, strict=True)
+    return steady + float(np.interp(steady, seconds, late))
 
 
 def find_grid(audio: Floats, session_bpm: float, signature: Signature) -> Grid:
@@ -49,14 +70,38 @@ def find_grid(audio: Floats, session_bpm: float, signature: Signature) -> Grid:
     rough = estimate_tempo(strengths.onsets, expected, pulse)
     if rough.confidence < HAS_BEAT:
         return Grid(session_bpm, expected * pulse.per_bar, 0.0, rough.confidence)
-    period, phase = _fit_onsets(strengths.onsets, rough, sixteenths=max(round(pulse.quarters * 4), 1))
-    phase += _attack_delay(audio, period, phase)
+    sixteenths = max(round(pulse.quarters * 4), 1)
+    period, phase = _fit_onsets(strengths.onsets, rough, sixteenths)
+    strays = _strays(strengths.onsets, replace(rough, period=period, phase=phase), sixteenths)
+    phase += _attack_delay(audio, period, phase, strays)
     downbeat = first_downbeat(audio, strengths, period, phase, pulse)
-    return Grid(60 / period * float(pulse.quarters), period * pulse.per_bar, downbeat, rough.confidence)
+    return Grid(60 / period * float(pulse.quarters), period * pulse.per_bar, downbeat, rough.confidence, strays)
 
 
-def _fit_onsets(onsets: Floats, rough: Tempo, sixteenths: int) -> tuple[float, float]:
+def _strays(onsets: Floats, steady: Tempo, sixteenths: int) -> Strays:
+    """Return where and how much the music strays from its `steady` pulse; nothing if hardly.
+
+    Every second a straight line is fitted to the onsets of some seconds around it; its middle tells by how much they
+    are late there, and at the ends the line itself.
+    """
+    seconds, pulses = _AT_ONCE
+    span = max(seconds, pulses * steady.period)
+    found: list[tuple[float, float]] = []
+    begins = np.arange(0, len(onsets) / FRAMES - span, 1.0)
+    for index, begin in enumerate(begins):
+        piece = onsets[int(begin * FRAMES) : int((begin + span) * FRAMES)]
+        here = replace(steady, phase=(steady.phase - begin) % steady.period)
+        period, phase = _fit_onsets(piece, here, sixteenths, leeway=0.03)
+        wanted = [0.0, span / 2, span][index > 0 : 3 if index == len(begins) - 1 else 2]
+        for at in wanted:
+            found.append((begin + at, phase + period * (at - here.phase) / steady.period - at))
+    return tuple(found) if max((abs(late) for _, late in found), default=0.0) > _STRAYS else ()
+
+
+def _fit_onsets(onsets: Floats, rough: Tempo, sixteenths: int, leeway: float = 0.01) -> tuple[float, float]:
     """Return period and phase (seconds) of the straight line through the onsets near the sixteenths of the grid.
+
+    A line whose period is further than `leeway` from the `rough` one, as a share, is not believed.
 
     With onsets at t[i] near grid position k[i], minimise sum of w log(1 + (t - period k - phase)^2 / s^2), s = 12 ms:
     a Cauchy loss, whose least squares are reweighted by w / (1 + r^2 / s^2), so that swung or stray notes don't bend
@@ -78,7 +123,7 @@ def _fit_onsets(onsets: Floats, rough: Tempo, sixteenths: int) -> tuple[float, f
         mean_k, mean_t = np.average(k, weights=weight), np.average(t, weights=weight)
         period = (weight * (k - mean_k) * (t - mean_t)).sum() / ((weight * (k - mean_k) ** 2).sum() + 1e-12)
         phase = mean_t - period * mean_k
-    if abs(period / rough.period - 1) > 0.01 or abs(phase - rough.phase) > 0.12 * rough.period:
+    if abs(period / rough.period - 1) > leeway or abs(phase - rough.phase) > 0.12 * rough.period:
         return rough.period, rough.phase
     return float(period), float(phase)
 
@@ -97,7 +142,7 @@ def _onset_near(onsets: Floats, time: float, reach: float) -> tuple[float, float
     return (peak + float(np.clip(shift, -0.5, 0.5))) / FRAMES, min(float(top), 4.0)
 
 
-def _attack_delay(audio: Floats, period: float, phase: float) -> float:
+def _attack_delay(audio: Floats, period: float, phase: float, strays: Strays) -> float:
     """Return by how many seconds the attacks follow the grid, in the median: the onset strength alone is 5 ms coarse.
 
     The level of the derivative (which weighs treble) at 2 kHz shows where each rise near a beat begins.
@@ -105,7 +150,7 @@ def _attack_delay(audio: Floats, period: float, phase: float) -> float:
     slope = np.diff(audio, prepend=0.0) ** 2
     step = int(RATE / _ENVELOPE)
     level = np.sqrt(np.convolve(slope, np.ones(2 * step) / (2 * step), "same")[::step])
-    beats = np.arange(phase, len(audio) / RATE, period)
+    beats = [_played_at(beat, strays) for beat in np.arange(phase, len(audio) / RATE, period)]
     delays = [attack - beat for beat in beats if (attack := _attack_near(level, beat)) is not None]
     return float(np.median(delays)) if len(delays) >= max(4, 0.3 * len(beats)) else 0.004
 

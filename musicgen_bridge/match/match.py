@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from musicgen_bridge.match.tempo import Pulse
 from musicgen_bridge.match.trim import cut, first_bar, keep
 from musicgen_bridge.match.warp import along
 from musicgen_bridge.request import Signature
-from musicgen_bridge.tempo_map import TempoMap
+from musicgen_bridge.tempo_map import TempoMap, TempoPoint
 
 STRETCHES_WELL = 1.2
 """How many times as fast or slow as it was played music still sounds as if it had been played so."""
@@ -68,6 +69,8 @@ class Report:
     beatless: bool
     rate: float
     """How much faster the music is played now: 1 is untouched."""
+    strayed_s: float
+    """By how much its beats stray from a steady pulse at most, 0 where hardly; with `match` they are put right."""
     downbeat_s: float | None
     """Where in the model's audio the cut begins; None where no downbeat was looked for."""
     key: str | None
@@ -121,9 +124,10 @@ def match(audio: Audio, sample_rate: int, target: Target) -> Matched:
     seamless = target.loop and not target.continues
 
     block, begins, missing = block_for(heard), start or 0.0, 0.0
-    if timed and target.tempo_map is not None:
+    if timed and (target.tempo_map is not None or grid.strays):
+        first, quarter = begins * rate, 60 / grid.bpm
         played, begins, missing = along(
-            audio, sample_rate, target.tempo_map, begins * rate, 60 / grid.bpm, grid.bar, block
+            audio, sample_rate, _tempo_map(target), lambda at: grid.played_at(first + at * quarter), grid.bar, block
         )
     else:
         played = stretch(audio, sample_rate, rate, block)
@@ -187,6 +191,12 @@ def _start(grid: Grid, rate: float, seconds: float, target: Target) -> float | N
     return first_bar(grid.downbeat / rate, grid.bar / rate, span, seconds / rate)
 
 
+def _tempo_map(target: Target) -> TempoMap:
+    """Return the session's tempo map, which has one point where its tempo holds."""
+    quarters = Fraction(target.frames, target.sample_rate) * Fraction(target.bpm) / 60
+    return target.tempo_map or TempoMap((TempoPoint(0.0, target.bpm, target.bpm),), quarters)
+
+
 def _bar_seconds(target: Target) -> float:
     return float(target.signature.quarters) * 60 / target.bpm
 
@@ -206,7 +216,8 @@ def _report(
         confidence=grid.confidence,
         beatless=grid.beatless,
         rate=rate,
-        downbeat_s=None if start is None else start * rate,
+        strayed_s=max((abs(late) for _, late in grid.strays), default=0.0),
+        downbeat_s=None if start is None else grid.played_at(start * rate),
         key=name if confidence >= KEY_HEARD else None,
         key_confidence=confidence,
         lufs=levelled.lufs,

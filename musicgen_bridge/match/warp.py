@@ -28,21 +28,21 @@ _LEAD = 0.1
 
 
 def along(
-    audio: Audio, sample_rate: int, tempo_map: TempoMap, start: float, quarter: float, bar: float, block: float
+    audio: Audio, sample_rate: int, tempo_map: TempoMap, heard: Callable[[float], float], bar: float, block: float
 ) -> tuple[Audio, float, float]:
-    """Return steady music played along a tempo map, the second at which the map starts in it, and what was missing.
+    """Return music played along a tempo map, the second at which the map starts in it, and what was missing.
 
-    `audio` [channels, n] has a quarter note of `quarter` seconds and a bar of `bar` seconds, and the map's first beat
-    at second `start`. Where the map outlasts it, its last bar is repeated before it is bent; so many seconds of the
-    input are the third result. `block` is as for `stretch`.
+    In `audio` [channels, n] so many quarter notes from the map's start are at second `heard(quarters)`, and a bar has
+    `bar` seconds. Where the map outlasts it, its last bar is repeated before it is bent; so many seconds of the input
+    are the third result. `block` is as for `stretch`.
     """
-    lead = min(_LEAD, max(0.0, start / quarter * 60 / tempo_map.points[0].bpm))
-    behind = _LEAD / 2
-    end = start + quarter * tempo_map.position(float(tempo_map.duration) + behind)
-    missing = max(0.0, start + quarter * float(tempo_map.quarters) - audio.shape[1] / sample_rate)
+    pace = 60 / tempo_map.points[0].bpm / (heard(1) - heard(0))
+    lead, behind = min(_LEAD, max(0.0, heard(0) * pace)), _LEAD / 2
+    seconds = float(tempo_map.duration)
+    end = heard(tempo_map.position(seconds + behind))
+    missing = max(0.0, heard(float(tempo_map.quarters)) - audio.shape[1] / sample_rate)
     audio = lengthen(audio, math.ceil(end * sample_rate), bar * sample_rate, sample_rate)
-    seconds = lead + float(tempo_map.duration) + behind
-    played = warp(audio, sample_rate, lambda now: start + quarter * tempo_map.position(now - lead), seconds, block)
+    played = warp(audio, sample_rate, lambda now: heard(tempo_map.position(now - lead)), lead + seconds + behind, block)
     return played, lead, missing
 
 

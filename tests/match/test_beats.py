@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from clips import RATE, attacks, random_clip
+from clips import RATE, attacks, click_train, random_clip
 from targets import signature
 
 from musicgen_bridge.match.beats import find_grid
@@ -41,3 +41,23 @@ def test_beats_lie_on_the_attacks_to_the_end(band):
 def test_swing_bends_no_grid(band):
     clip = band(2, bpm=92, swing=0.64, human=0.003)
     assert grid_of(clip).bpm == pytest.approx(92, rel=3e-4)
+
+
+@pytest.mark.parametrize("bpm", [84.0, 128.0])
+def test_a_tempo_that_wanders_is_followed(bpm):
+    steady = np.arange(0.2, 29.8, 60 / bpm)
+    played = steady + 0.025 * np.sin(steady * 2 * np.pi / 15)
+    grid = find_grid(for_analysis(click_train(played, 30), RATE), bpm, signature("4/4"))
+    beats = np.array([grid.played_at(grid.downbeat + index * 60 / grid.bpm) for index in range(-3, len(played) + 3)])
+    missed = [np.abs(beats - beat).min() for beat in played]
+    assert max(missed) < 0.008
+    straight = grid.downbeat + 60 / grid.bpm * np.arange(-3, len(played) + 3)
+    assert max(np.abs(straight - beat).min() for beat in played) > 0.015
+
+
+def test_a_band_that_keeps_its_tempo_is_left_on_its_line():
+    for seed in range(80, 92):
+        clip = random_clip(seed, seconds=24.0)
+        grid = grid_of(clip)
+        assert grid.strays == ()
+        assert grid.played_at(3.21) == 3.21

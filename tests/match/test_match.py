@@ -65,6 +65,16 @@ def test_every_beat_of_a_click_4_percent_off_lands_within_3_ms():
     assert np.abs(late).max() < 0.003
 
 
+def test_a_take_that_wanders_is_put_straight():
+    steady = np.arange(0.3, 30, 60 / 117.0)
+    played = steady + 0.02 * np.sin(steady * 2 * np.pi / 14)
+    out = match(click_train(played, 30.3), RATE, target(14, 120, loudness=None))
+    assert out.report.strayed_s == pytest.approx(0.02, abs=0.01)
+    late = attacks(out.audio[:, 0], np.arange(1, 56) * 0.5, 48_000)
+    assert np.abs(late).max() < 0.006
+    assert np.quantile(np.abs(late), 0.9) < 0.004
+
+
 def test_the_cut_begins_with_the_bar(band):
     clip = band(3, bpm=118, start=-0.7)
     report = match(clip.audio, RATE, target(4, 120)).report
