@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,39 +18,20 @@ from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.device import device_called
 from musicgen_bridge.engine.separation import lead, split, within_full_scale
 from musicgen_bridge.errors import AudioError
-from musicgen_bridge.keys import MAX_SECONDS
-from musicgen_bridge.match import CEILING, SLOWEST, Matched, Target, bars_in, match, needed_seconds
+from musicgen_bridge.match import match, needed_seconds
 from musicgen_bridge.reporter import Reporter, stages_of
 from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
 from musicgen_bridge.sound.playback import Playback
-from musicgen_bridge.stems.manifest import Take
 from musicgen_bridge.stems.paths import STEM_FOLDER
 from musicgen_bridge.stems.publish import check_space, publish, space_for
 from musicgen_bridge.stems.read import Recording, read_audio, read_end
+from musicgen_bridge.takes import Made, Result, mixes_of, of_mix, takes_of
+from musicgen_bridge.targets import needed_of, target_of, with_length
 
 LONGEST_RECORDING_S = 600.0
 SHORTEST_RECORDING_S = 0.1
-SHORT_S = 60.0
-"""So much of a recording is listened to in any case."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
-    """What is to be matched, and what it came from."""
-
-    audio: Sequence[np.ndarray]
-    """[C, N] each"""
-    sample_rate: int
-    parts: Sequence[Part]
-    fingerprint: str
-    device: str
-    dtype: str
-    melody: str = ""
-    """How it was found."""
-    kept: bool = True
-    """Whether it is kept as the raw take; a recording lies on the disk anyway."""
 
 
 class _Hearing(NamedTuple):
@@ -62,19 +40,6 @@ class _Hearing(NamedTuple):
     job: int
     transport: Callable[[], Transport]
     note: Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Result:
-    """One stem, before it is a file."""
-
-    audio: np.ndarray
-    """[frames, channels]"""
-    part: Part
-    row: int
-    """Which take of the batch it comes from."""
-    report: dict[str, Any]
-    raw: tuple[np.ndarray, int] | None
 
 
 class Worker:
@@ -118,7 +83,7 @@ class Worker:
         """Render a request and return its stems, which lie complete in the project folder.
 
         A request to stream is heard from the next bar line of `transport` on, perhaps still when this returns.
-        `on_note` is told what a person should know of that; it may be called from another thread.
+        `on_note` is told what a person should know of all this; it may be called from another thread.
 
         Raises:
             BridgeError: any of them; CancelledError soon after `cancelled` turns true. No stem is left behind by a
@@ -130,23 +95,26 @@ class Worker:
         demucs = self._demucs() if request.separate else None  # what is missing is told now, not after the render
         recording = self._recording(request) if request.file else None
         if recording is not None:
-            request = _with_length(request, recording)
+            request = with_length(request, recording)
         check_space(project, space_for(request))
         hearing = _Hearing(job, transport, on_note) if request.stream else None
         made = self._generated(request, report, hearing) if recording is None else self._recorded(request, recording)
         report.stage("matching")
         matched = []
         for index, audio in enumerate(made.audio):
-            matched.append(match(audio, made.sample_rate, _target(request)))
+            matched.append(match(audio, made.sample_rate, target_of(request)))
             report.step(index + 1, len(made.audio))
-        results = _mixes(matched, made)
+        for warning in dict.fromkeys(one.report.warning for one in matched):
+            if warning is not None:
+                on_note(warning)
+        results = mixes_of(matched, made)
         if demucs is not None:
             report.stage("separating")
             results = self._separated(results, request, demucs, report)
         report.stage("writing")
         return [
             publish(one.audio, take, roots=self._roots, raw=one.raw, folder=self._folder)
-            for one, take in zip(results, _takes(request, job, results, made), strict=True)
+            for one, take in zip(results, takes_of(request, job, results, made), strict=True)
         ]
 
     def silence(self, job: int) -> None:
@@ -185,7 +153,7 @@ class Worker:
             raise
         playback.end()
 
-    def _generated(self, request: RenderRequest, report: Reporter, hearing: _Hearing | None) -> _Made:
+    def _generated(self, request: RenderRequest, report: Reporter, hearing: _Hearing | None) -> Made:
         engine = self._load(request.model)
         melody, melody_from = self._melody(request, engine)
         report.stage("conditioning")
@@ -193,14 +161,14 @@ class Worker:
         with self._heard(request, engine, hearing) as on_audio:
             rendered = engine.generate(
                 _rows(request, melody),
-                needed_seconds(_target(request)),
+                needed_seconds(target_of(request)),
                 sampling=Sampling(request.temperature, request.top_k, request.top_p, request.guidance),
                 continue_from=continued,
                 on_step=report.step,
                 on_stage=report.stage,
                 on_audio=on_audio,
             )
-        return _Made(
+        return Made(
             audio=list(rendered.audio),
             sample_rate=engine.sample_rate,
             parts=request.rows,
@@ -224,11 +192,11 @@ class Worker:
             )
         return recording
 
-    def _recorded(self, request: RenderRequest, recording: Recording) -> _Made:
+    def _recorded(self, request: RenderRequest, recording: Recording) -> Made:
         assert request.file is not None
         path = self._roots.readable(request.file)
-        return _Made(
-            audio=[_needed_of(recording, request)],
+        return Made(
+            audio=[needed_of(recording, request)],
             sample_rate=recording.sample_rate,
             parts=(Part("", path.stem),),
             fingerprint=fingerprint([path]),
@@ -238,11 +206,11 @@ class Worker:
         )
 
     def _separated(
-        self, mixes: Sequence[_Result], request: RenderRequest, demucs: Any, report: Reporter
-    ) -> list[_Result]:
+        self, mixes: Sequence[Result], request: RenderRequest, demucs: Any, report: Reporter
+    ) -> list[Result]:
         """Return the stems of each mix that are asked for, in the order asked for."""
         device = device_called(self._settings.device)
-        results: list[_Result] = []
+        results: list[Result] = []
         for mix in mixes:
 
             def tell(done: int, total: int, before: int = mix.row) -> None:
@@ -252,16 +220,7 @@ class Worker:
             stems = split(demucs, mix.audio.T, request.sample_rate, loop=seamless, device=device, on_step=tell)
             if not request.floating:
                 stems = within_full_scale(stems, request.sample_rate, loop=seamless)
-            results += [
-                replace(
-                    mix,
-                    audio=np.ascontiguousarray(stems[name].T),
-                    part=Part(f"{mix.part.name} {name}".strip(), mix.part.prompt),
-                    report=mix.report | {"separated": name},
-                    raw=mix.raw if name == request.separate[0] else None,
-                )
-                for name in request.separate
-            ]
+            results += of_mix(mix, {name: stems[name] for name in request.separate})
         return results
 
     def _load(self, alias: str) -> Engine:
@@ -303,43 +262,6 @@ class Worker:
         return np.ascontiguousarray(resampled.T, dtype=np.float32)
 
 
-def _mixes(matched: Sequence[Matched], made: _Made) -> list[_Result]:
-    heard = {"melody": made.melody} if made.melody else {}
-    return [
-        _Result(
-            audio=one.audio,
-            part=part,
-            row=row,
-            report=asdict(one.report) | heard,
-            raw=(raw.T, made.sample_rate) if made.kept else None,
-        )
-        for row, (one, part, raw) in enumerate(zip(matched, made.parts, made.audio, strict=True))
-    ]
-
-
-def _takes(request: RenderRequest, job: int, results: Sequence[_Result], made: _Made) -> list[Take]:
-    now = datetime.now().astimezone()
-    return [
-        Take(
-            request=request,
-            part=one.part,
-            index=index,
-            total=len(results),
-            variation=one.row % request.variations,
-            seed=request.seed + one.row,
-            bpm=request.bpm if request.match else one.report["bpm"] or request.bpm,
-            key=request.key or one.report["key"],
-            fingerprint=made.fingerprint,
-            device=made.device,
-            dtype=made.dtype,
-            job=str(job),
-            created=now,
-            report=one.report,
-        )
-        for index, one in enumerate(results)
-    ]
-
-
 def described(prompt: str, request: RenderRequest) -> str:
     """Return the prompt with the session's tempo and key, as in MusicGen's training, unless it names its own.
 
@@ -368,42 +290,3 @@ def fingerprint(files: Iterable[Path]) -> str:
 def _rows(request: RenderRequest, melody: Melody | None) -> list[Row]:
     parts: tuple[Part, ...] = request.rows
     return [Row(described(part.prompt, request), request.seed + index, melody) for index, part in enumerate(parts)]
-
-
-def _with_length(request: RenderRequest, recording: Recording) -> RenderRequest:
-    """Return a request of the recording's own length where it names none: its whole bars, or every frame."""
-    if request.has_length:
-        return request
-    if request.match:
-        bpm = request.file_bpm or request.bpm
-        bars = bars_in(recording.audio, recording.sample_rate, bpm, request.signature)
-        request = replace(request, bars=float(bars))
-    else:
-        request = replace(request, seconds=recording.audio.shape[1] / recording.sample_rate)
-    if request.duration > MAX_SECONDS:
-        raise AudioError(f"the recording makes {request.duration:.0f} s of bars; give bars, fewer than these")
-    return request
-
-
-def _needed_of(recording: Recording, request: RenderRequest) -> np.ndarray:
-    """Return as much of a recording [C, N] as can be needed: what comes later says little of the tempo at its start."""
-    slower = request.bpm / request.file_bpm if request.file_bpm else 1 / SLOWEST
-    seconds = max(SHORT_S, max(1.0, slower) * needed_seconds(_target(request)))
-    return recording.audio[:, : math.ceil(seconds * recording.sample_rate)]
-
-
-def _target(request: RenderRequest) -> Target:
-    return Target(
-        bpm=request.bpm,
-        signature=request.signature,
-        frames=request.frames,
-        sample_rate=request.sample_rate,
-        loop=request.loop,
-        match=request.match,
-        loudness=request.loudness,
-        continues=request.continue_from is not None,
-        recorded=request.mode == "fit",
-        own_bpm=request.file_bpm,
-        ceiling=math.inf if request.mode == "fit" and request.loudness is None else CEILING,
-        tempo_map=None if request.timing.steady else request.timing,
-    )

@@ -105,6 +105,26 @@ def test_a_recording_comes_out_in_the_session(worker: Worker, song: Path, loop: 
     assert files(song / "MusicGen") == {f"my-loop_126.5bpm_2bars.{ending}" for ending in ("wav", "json")}
 
 
+def test_a_recording_follows_a_tempo_map(worker: Worker, song: Path, loop: Path) -> None:
+    notes: list[str] = []
+    (stem,) = worker.render(asked(song, file=str(loop), bars=3.0, tempo_map="0 126.5; 4 110>100"), on_note=notes.append)
+    timing = read_take(Path(stem.path).with_suffix(".json")).request.timing
+    audio = samples(stem)
+    assert len(audio) == timing.frames(48_000)
+    for bar in (1, 2):
+        kick = round(timing.seconds(4 * bar) * 48_000)
+        assert np.abs(audio[kick : kick + 1_200]).max() > 2 * np.abs(audio[kick - 1_200 : kick - 240]).max()
+    assert notes == []
+
+
+def test_a_tempo_map_that_goes_too_far_is_told(worker: Worker, song: Path, loop: Path) -> None:
+    notes: list[str] = []
+    (stem,) = worker.render(asked(song, file=str(loop), bars=3.0, tempo_map="0 140; 4 80"), on_note=notes.append)
+    assert len(notes) == 1
+    assert "from 80 to 140" in notes[0]
+    assert report(stem)["warning"] == notes[0]
+
+
 def test_no_model_is_loaded_for_a_recording(worker: Worker, song: Path, loop: Path) -> None:
     worker.render(asked(song, file=str(loop), bars=1.0, separate="drums"))
     assert worker.device == ""
