@@ -100,7 +100,7 @@ FIT_KEYS = {
     name: RENDER_KEYS[name]
     for name in (
         *("file", "file_start", "file_end", "file_bpm", "bars", "seconds", "beats", "bpm", "signature", "tempo_map"),
-        *("sample_rate", "key", "project", "separate", "loop", "match", "loudness", "format", "bits", "name"),
+        *("sample_rate", "project", "separate", "loop", "match", "loudness", "format", "bits", "name"),
     )
 }
 """The render keys that concern a recording: those of the mode "fit"."""

@@ -25,7 +25,7 @@ Note = Callable[[str], None]
 """Takes a sentence that a person should read."""
 
 _PATHS = ("project", "melody", "continue", "file")
-_TIMING = ("bpm", "signature", "sample_rate", "key")
+_TIMING = ("bpm", "signature", "sample_rate")
 
 
 def render(

@@ -1,0 +1,97 @@
+"""From what was generated or recorded to the stems of a job, and what their sidecars tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from musicgen_bridge.match import Matched
+from musicgen_bridge.request import Part, RenderRequest
+from musicgen_bridge.stems.manifest import Take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What is to be matched, and what it came from."""
+
+    audio: Sequence[np.ndarray]
+    """[C, N] each"""
+    sample_rate: int
+    parts: Sequence[Part]
+    fingerprint: str
+    device: str
+    dtype: str
+    melody: str = ""
+    """How it was found."""
+    kept: bool = True
+    """Whether it is kept as the raw take; a recording lies on the disk anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One stem, before it is a file."""
+
+    audio: np.ndarray
+    """[frames, channels]"""
+    part: Part
+    row: int
+    """Which take of the batch it comes from."""
+    report: dict[str, Any]
+    raw: tuple[np.ndarray, int] | None
+
+
+def mixes_of(matched: Sequence[Matched], made: Made) -> list[Result]:
+    """Return the matched takes as the stems that they are as long as nothing is separated."""
+    heard = {"melody": made.melody} if made.melody else {}
+    return [
+        Result(
+            audio=one.audio,
+            part=part,
+            row=row,
+            report=asdict(one.report) | heard,
+            raw=(raw.T, made.sample_rate) if made.kept else None,
+        )
+        for row, (one, part, raw) in enumerate(zip(matched, made.parts, made.audio, strict=True))
+    ]
+
+
+def of_mix(mix: Result, stems: Mapping[str, np.ndarray]) -> list[Result]:
+    """Return the stems [channels, frames] that a mix was separated into; the first has the raw take for all."""
+    return [
+        replace(
+            mix,
+            audio=np.ascontiguousarray(stem.T),
+            part=Part(f"{mix.part.name} {name}".strip(), mix.part.prompt),
+            report=mix.report | {"separated": name},
+            raw=mix.raw if number == 0 else None,
+        )
+        for number, (name, stem) in enumerate(stems.items())
+    ]
+
+
+def takes_of(request: RenderRequest, job: int, results: Sequence[Result], made: Made) -> list[Take]:
+    """Return what the sidecars tell of the stems."""
+    now = datetime.now().astimezone()
+    return [
+        Take(
+            request=request,
+            part=one.part,
+            index=index,
+            total=len(results),
+            variation=one.row % request.variations,
+            seed=request.seed + one.row,
+            bpm=request.bpm if request.match else one.report["bpm"] or request.bpm,
+            key=one.report["key"] if request.file else request.key or one.report["key"],
+            fingerprint=made.fingerprint,
+            device=made.device,
+            dtype=made.dtype,
+            job=str(job),
+            created=now,
+            report=one.report,
+        )
+        for index, one in enumerate(results)
+    ]
