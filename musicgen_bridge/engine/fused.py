@@ -23,7 +23,7 @@ MOST_ROWS = 8
 TEXTS = (32, 64)
 """Tokens to which all of a batch's texts are padded; where there are more, cross-attention is not absorbed."""
 _HEAD = 64
-_THREADS = 288
+_THREADS = 384
 
 _Pointer = ctypes.c_void_p
 
@@ -33,8 +33,8 @@ class _Parameters(ctypes.Structure):
 
     _fields_ = [
         *((name, _Pointer) for name in "weights heads norms queries values texts embedding positions start".split()),
-        *((name, _Pointer) for name in "cache sequence noise x query mixed weight scores inner logits arrived".split()),
-        *((name, ctypes.c_int) for name in ("length", "span", "position", "before", "top_k", "draws")),
+        *((name, _Pointer) for name in "cache sequence noise x fresh mixed scores inner logits count".split()),
+        *((name, ctypes.c_int) for name in ("launches", "length", "span", "position", "before", "top_k", "draws")),
         *((name, ctypes.c_float) for name in ("temperature", "guidance")),
     ]
 
@@ -55,11 +55,11 @@ class FusedStep:
         queries, values, texts, tokens = _absorb(model, condition)
         self._kernel = _kernel(c, batch, rows, tokens, model.dtype, device)
 
-        def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.empty(shape, dtype=dtype, device=device)
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, device=device)  # of 32-bit words, whatever they hold
 
-        splits = max(1, 2 * _blocks(device) // (rows * c.heads))
-        self.logits = empty(rows, books, c.vocab)
+        splits = max(1, _blocks(device) // (rows * c.heads))
+        self.logits = zeros(rows, books, c.vocab)
         self._tensors = {
             "queries": queries,
             "values": values,
@@ -67,14 +67,13 @@ class FusedStep:
             "start": condition.start,
             "cache": cache.data,
             "sequence": sequence,
-            "x": empty(rows, c.hidden),
-            "query": empty(rows, c.hidden),
-            "mixed": empty(rows, c.heads, splits, _HEAD, dtype=model.dtype),
-            "weight": empty(rows, c.heads, splits),
-            "scores": empty(rows, c.heads * max(tokens, 1)),
-            "inner": empty(rows, c.ffn, dtype=model.dtype),
+            "x": zeros(rows, c.hidden),
+            "fresh": zeros(rows, 3, c.hidden),
+            "mixed": zeros(rows, c.heads, splits, _HEAD // 2 + 4),
+            "scores": zeros(rows, c.heads * max(tokens, 1)),
+            "inner": zeros(rows, c.ffn // 2),
             "logits": self.logits,
-            "arrived": torch.zeros(1, dtype=torch.int32, device=device),
+            "count": zeros(1),
         } | _fixed(model)
         self._parameters = _Parameters(
             **{name: tensor.data_ptr() for name, tensor in self._tensors.items()},
@@ -112,6 +111,7 @@ class FusedStep:
         self._parameters.position = length - 1
         self._parameters.noise = noise.data_ptr() if noise is not None else None
         self._kernel(self._parameters)
+        self._parameters.launches += 1
         if not self._parameters.draws:
             logits = guide(self.logits, len(self._sequence), self._sampling.guidance)
             drawn = sample(logits, self._sampling, noise)  # [B, K]
