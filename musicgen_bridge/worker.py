@@ -155,7 +155,7 @@ class Worker:
 
     def _generated(self, request: RenderRequest, report: Reporter, hearing: _Hearing | None) -> Made:
         engine = self._load(request.model)
-        melody, melody_from = self._melody(request, engine)
+        melody, melody_from = self._melody(request, engine, report)
         report.stage("conditioning")
         continued = self._continued(request, engine)
         with self._heard(request, engine, hearing) as on_audio:
@@ -238,7 +238,7 @@ class Worker:
             self._separator = load_demucs(demucs_folder(self._settings))
         return self._separator
 
-    def _melody(self, request: RenderRequest, engine: Engine) -> tuple[Melody | None, str]:
+    def _melody(self, request: RenderRequest, engine: Engine, report: Reporter) -> tuple[Melody | None, str]:
         """Return the part of the recording that is the melody, and how it was found."""
         if request.melody is None:
             return None, ""
@@ -249,7 +249,7 @@ class Worker:
             max_seconds=LONGEST_RECORDING_S,
         )
         demucs = self._demucs() if self._settings.demucs is not None else None
-        audio, how = lead(recording.audio, recording.sample_rate, demucs, device=engine.device)
+        audio, how = lead(recording.audio, recording.sample_rate, demucs, device=engine.device, on_step=report.step)
         return Melody(audio, recording.sample_rate), how
 
     def _continued(self, request: RenderRequest, engine: Engine) -> np.ndarray | None:

@@ -223,6 +223,17 @@ def test_a_cancel_while_separating_leaves_nothing(worker: Worker, song: Path, lo
     assert len(worker.render(asked(song, file=str(loop), separate=ALL))) == 4
 
 
+def test_a_melody_that_demucs_finds_can_be_cancelled_too(worker: Worker, song: Path, loop: Path) -> None:
+    seen: list[float] = []
+    with pytest.raises(CancelledError):
+        worker.render(
+            asked(song, prompt="lead", melody=str(loop)),
+            on_progress=lambda now: seen.append(now.fraction),
+            cancelled=lambda: len(seen) > 1 and seen[-1] > 0,
+        )
+    assert seen[-1] < 0.011  # of reading, the first stage
+
+
 def test_without_weights_it_is_told_before_anything_is_loaded(tmp_path: Path, song: Path) -> None:
     worker = Worker(dataclasses.replace(settings(tmp_path), demucs=None))
     seen: list[Progress] = []

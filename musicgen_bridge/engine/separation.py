@@ -26,16 +26,21 @@ _OVERLAP = 0.25
 
 
 def lead(
-    audio: np.ndarray, sample_rate: int, demucs: Any | None, *, device: torch.device | str = "cpu"
+    audio: np.ndarray,
+    sample_rate: int,
+    demucs: Any | None,
+    *,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[np.ndarray, str]:
     """Return the melody [C', N], float32, of `audio` [C, N] at `sample_rate` Hz, and how it was found.
 
     With `demucs`, a model as `load_demucs` returns it, it is everything but drums and bass, as in audiocraft's
-    `ChromaStemConditioner`; without, `harmonic_lead`.
+    `ChromaStemConditioner`; without, `harmonic_lead`. Raises as `split` does.
     """
     if demucs is None:
         return harmonic_lead(audio, sample_rate), BY_HARMONICS
-    sources = separate(demucs, audio, sample_rate, device=device)
+    sources = separate(demucs, audio, sample_rate, device=device, on_step=on_step)
     kept = [source for name, source in sources.items() if name not in ("drums", "bass")]
     return np.sum(kept, axis=0), BY_DEMUCS
 
