@@ -126,8 +126,14 @@ def match(audio: Audio, sample_rate: int, target: Target) -> Matched:
     block, begins, missing = block_for(heard), start or 0.0, 0.0
     if timed and (target.tempo_map is not None or grid.strays):
         first, quarter = begins * rate, 60 / grid.bpm
+        join = grid.played_at(first) - first if target.continues else 0.0  # the first sample stays the first
         played, begins, missing = along(
-            audio, sample_rate, _tempo_map(target), lambda at: grid.played_at(first + at * quarter), grid.bar, block
+            audio,
+            sample_rate,
+            _tempo_map(target),
+            lambda at: grid.played_at(first + at * quarter) - join,
+            grid.bar,
+            block,
         )
     else:
         played = stretch(audio, sample_rate, rate, block)

@@ -75,6 +75,17 @@ def test_a_take_that_wanders_is_put_straight():
     assert np.quantile(np.abs(late), 0.9) < 0.004
 
 
+def test_a_continuation_that_wanders_keeps_its_first_sample():
+    steady = np.arange(0.0, 30, 60 / 117.0)
+    played = steady + 0.02 * np.cos(steady * 2 * np.pi / 14)
+    clip = click_train(played - played[0], 30)
+    out = match(clip, RATE, target(12, 120, loudness=None, continues=True))
+    assert out.report.strayed_s > 0.01
+    late = attacks(out.audio[:, 0], np.arange(1, 48) * 0.5, 48_000)
+    assert np.abs(late).max() < 0.008
+    assert np.abs(late[0]) < 0.003
+
+
 def test_the_cut_begins_with_the_bar(band):
     clip = band(3, bpm=118, start=-0.7)
     report = match(clip.audio, RATE, target(4, 120)).report
