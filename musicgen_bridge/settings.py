@@ -49,6 +49,10 @@ class Settings:
     )
     device: str = field(default="auto", metadata={"doc": "auto, cpu, cuda, cuda:1 or mps"})
     dtype: str = field(default="auto", metadata={"doc": "auto, float32, bfloat16 or float16"})
+    kernels: str = field(
+        default="auto",
+        metadata={"doc": "auto or off: CUDA kernels of our own, where the GPU takes them (Hopper or later)"},
+    )
     host: str = field(default="127.0.0.1", metadata={"doc": "address to listen on; leave it at loopback"})
     port: int = field(default=32050, metadata={"doc": "UDP and TCP port of the OSC protocol"})
     project: Path | None = field(default=None, metadata={"doc": "project folder until a session names its own"})
@@ -206,6 +210,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "models": _models,
     "device": _one_of("auto", "cpu", "cuda", "mps"),
     "dtype": _one_of("auto", "float32", "bfloat16", "float16"),
+    "kernels": _one_of("auto", "off"),
     "host": _text,
     "port": _whole(1, 65_535),
     "project": _folder,

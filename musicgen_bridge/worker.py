@@ -227,7 +227,9 @@ class Worker:
         if self._engine is None or alias != self.model:
             folder = model_folder(alias, self._settings)
             self._engine = None  # before the next is loaded: there may be no room for both
-            self._engine = Engine.load(folder, self._settings.device, self._settings.dtype)
+            self._engine = Engine.load(
+                folder, self._settings.device, self._settings.dtype, fast=self._settings.kernels == "auto"
+            )
             self.model = alias
             self._fingerprint = ThreadPoolExecutor(1).submit(fingerprint, folder.glob("*.safetensors"))
         return self._engine

@@ -39,7 +39,7 @@ ROOMS = {
     "journal": Room(),
     "jobs": Room("journal"),
     "ports": Room(lazily="mido"),
-    "engine": Room(packages="torch tokenizers safetensors numpy scipy soxr", lazily="demucs"),
+    "engine": Room(packages="torch tokenizers safetensors numpy scipy soxr platformdirs", lazily="cuda demucs"),
     "match": Room(packages="numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
     "stems": Room("keys roots __init__", "numpy soundfile riffy"),
     "reporter": Room(),

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from musicgen_bridge.engine.cache import Cache
+from musicgen_bridge.engine.fused import FusedStep
 from musicgen_bridge.engine.graphs import GraphedStep, Pace
 from musicgen_bridge.engine.pattern import delay, first_unknown, undelay
 from musicgen_bridge.engine.sampler import Draw, Sampling
@@ -30,21 +31,22 @@ def decode(
     cache: Cache,
     on_step: Callable[[], None],
     *,
-    graphs: bool = True,
+    plainly: bool = False,
     on_codes: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Return `codes` [B, K, T] with every `UNKNOWN` drawn, calling `on_step` after each step.
 
     `on_codes` is given the frames [B, K, t] that are whole so far, after each step that has completed one.
-    `cache` holds a row for each of the condition's R, and P + T + K / channels - 1 positions. On CUDA the steps are
-    replayed from `graphs`; False runs each plainly, as other devices do.
+    `cache` holds a row for each of the condition's R, and P + T + K / channels - 1 positions. On CUDA a step is our own
+    kernel where it fits the model and the batch, else a CUDA graph; `plainly` runs it as other devices do.
     """
     sequence = delay(codes, model.config.channels, model.config.pad)  # [B, K, S]
     first, lag = first_unknown(sequence), model.config.lag
-    step = Step(model, condition, sequence, sampling, cache)
+    fused = not plainly and FusedStep.fits(model, condition)
+    step = (FusedStep if fused else Step)(model, condition, sequence, sampling, cache)
     step.prefill(first - 1)
     on_cuda = model.device.type == "cuda"
-    advance = GraphedStep(step) if graphs and on_cuda else step
+    advance = GraphedStep(step) if isinstance(step, Step) and on_cuda and not plainly else step
     pace = Pace() if on_cuda else None
     for position in range(first, sequence.shape[2]):
         advance(step.reach(position), None if sampling.greedy else draw())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from musicgen_bridge.engine import config as configs
-from musicgen_bridge.engine import weights
+from musicgen_bridge.engine import kernels, weights
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.chroma import HOP, SAMPLE_RATE, chroma_window, melody_chroma
 from musicgen_bridge.engine.codec import Codec
@@ -80,12 +80,13 @@ class Engine:
 
     @classmethod
     @memory()
-    def load(cls, folder: Path, device: str = "auto", dtype: str = "auto") -> Engine:
+    def load(cls, folder: Path, device: str = "auto", dtype: str = "auto", *, fast: bool = True) -> Engine:
         """Return the engine of a checkpoint `folder` in the stock Hugging Face layout.
 
         `device` is auto, cuda, mps or cpu; `dtype` is auto, float32, float16 or bfloat16 and concerns the language
-        model alone. Raises ModelError where the folder is no MusicGen, ArgumentError where the device is not there,
-        OutOfMemoryError where it is too small.
+        model alone. `fast` has kernels of our own where the GPU takes them; the portable path is their off switch
+        and their oracle. Raises ModelError where the folder is no MusicGen, ArgumentError where the device is not
+        there, OutOfMemoryError where it is too small.
         """
         where = device_called(device)
         kind = _dtype(dtype, where)
@@ -97,7 +98,8 @@ class Engine:
             _check_fit(codec, config)
             window = int(config.window * codec.frame_rate) + config.decoder.codebooks
             positions = config.chroma_length + MAX_TOKENS + window
-            model = Transformer(weights.decoder(checkpoint, config, kind), config.decoder, positions)
+            packed = fast and kind != torch.float32 and kernels.available(where)
+            model = Transformer(weights.decoder(checkpoint, config, kind, packed), config.decoder, positions)
         return cls(folder.name, config, text, model, codec)
 
     @property

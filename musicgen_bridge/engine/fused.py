@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Sampling, guide, sample
 from musicgen_bridge.engine.step import Step
 from musicgen_bridge.engine.transformer import Condition, Transformer
-from musicgen_bridge.engine.weights import DecoderWeights
 
 MOST_ROWS = 8
 """The columns of a tensor core's operand that hold rows; more of them take the plain step."""
@@ -32,8 +32,9 @@ class _Parameters(ctypes.Structure):
     """`struct Step` of kernels/step.cu."""
 
     _fields_ = [
-        *((name, _Pointer) for name in "weights heads norms queries values texts embedding positions start".split()),
-        *((name, _Pointer) for name in "cache sequence noise x fresh mixed scores inner logits count".split()),
+        *((name, _Pointer) for name in ("weights", "heads", "norms", "queries", "values", "texts", "embedding")),
+        *((name, _Pointer) for name in ("positions", "start", "cache", "sequence", "noise")),
+        *((name, _Pointer) for name in ("x", "fresh", "mixed", "scores", "inner", "logits", "count")),
         *((name, ctypes.c_int) for name in ("launches", "length", "span", "position", "before", "top_k", "draws")),
         *((name, ctypes.c_float) for name in ("temperature", "guidance")),
     ]
@@ -90,10 +91,12 @@ class FusedStep:
     def fits(model: Transformer, condition: Condition) -> bool:
         """Whether the kernel takes this model's weights, and this many rows and words."""
         c = model.config
+        first, rows = model.weights.layers[0], len(condition.prefix)
         return (
-            c.head_size == _HEAD
-            and len(condition.prefix) <= MOST_ROWS
-            and isinstance(model.weights.heads, Packed)
+            all(isinstance(each, Packed) for each in (model.weights.heads, first.qkv, first.up, first.down))
+            and c.head_size == _HEAD
+            and rows <= MOST_ROWS
+            and _room(c, rows, model.device)
             and (condition.cross is None or _distinct(condition) * condition.cross.shape[4] <= TEXTS[-1])
         )
 
@@ -164,10 +167,11 @@ def _absorb(model: Transformer, condition: Condition) -> tuple[Tensor, Tensor, T
     return kernels.pack(torch.stack(queries)), kernels.pack(torch.stack(values)), texts, tokens
 
 
-@cache
 def _fixed(model: Transformer) -> dict[str, Tensor]:
-    """Return what the kernel reads of the model."""
-    w: DecoderWeights = model.weights
+    """Return what the kernel reads of the model, gathered once."""
+    if (known := _of_models.get(model)) is not None:
+        return known
+    w = model.weights
     pointers, norms = [], []
     for layer in w.layers:
         maps = (layer.qkv, layer.out, layer.up, layer.down)
@@ -175,17 +179,17 @@ def _fixed(model: Transformer) -> dict[str, Tensor]:
         cross = [layer.cross.norm] if layer.cross is not None else []
         norms += [layer.attention_norm, *cross, layer.ffn_norm]
     assert isinstance(w.heads, Packed)
-    return {
+    _of_models[model] = {
         "weights": torch.tensor(pointers, dtype=torch.int64, device=model.device),
         "norms": torch.stack([torch.stack(list(norm)) for norm in [*norms, w.norm]]),
         "heads": w.heads.packed,
         "embedding": w.embedding,
         "positions": model.positions,
     }
+    return _of_models[model]
 
 
-def _blocks(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count
+_of_models: WeakKeyDictionary[Transformer, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 @cache
@@ -193,8 +197,15 @@ def _kernel(
     c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype, device: torch.device
 ) -> kernels.Kernel:
     """Return the step's kernel for batches of one shape."""
-    most = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
-    constants = {
+    memory = _memory(device)
+    constants = kernel_constants(c, batch, rows, tokens, dtype) | {"BLOCKS": _blocks(device), "MEMORY": memory}
+    binary = kernels.compiled("step.cu", constants, kernels.architecture(device))
+    return kernels.Kernel(binary, "step", device, _THREADS, memory)
+
+
+def kernel_constants(c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype) -> dict[str, int]:
+    """Return the kernel's constants but those of the device; `tokens` is 0 or one of `TEXTS`."""
+    return {
         "HIDDEN": c.hidden,
         "FFN": c.ffn,
         "HEADS": c.heads,
@@ -204,9 +215,20 @@ def _kernel(
         "BATCH": batch,
         "ROWS": rows,
         "TEXT": tokens,
-        "BLOCKS": _blocks(device),
-        "MEMORY": most,
         "BF16": int(dtype == torch.bfloat16),
     }
-    return kernels.Kernel(kernels.compiled("step.cu", constants, device), "step", device, _THREADS, most)
 
+
+def _blocks(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _memory(device: torch.device) -> int:
+    """Return the bytes of shared memory that a block may have."""
+    most: int = torch.cuda.get_device_properties(device).shared_memory_per_block_optin  # type: ignore[attr-defined]
+    return most
+
+
+def _room(c: DecoderConfig, rows: int, device: torch.device) -> bool:
+    """Whether a block's shared memory holds the activations, the sums and a ring of three slots."""
+    return rows * (2 * max(c.hidden, c.ffn) + 2200) + c.layers * 32 + 8192 + 3 * 16_400 <= _memory(device)

@@ -146,9 +146,10 @@ def _weight_files(folder: Path) -> list[Path]:
 class _Cast:
     """Reads what a checkpoint stores into what a model of one dtype computes with."""
 
-    def __init__(self, read: Read, dtype: torch.dtype) -> None:
+    def __init__(self, read: Read, dtype: torch.dtype, packed: bool = False) -> None:
         self._read = read
         self._dtype = dtype
+        self._packed = packed
 
     def tensor(self, name: str, *shape: int) -> Tensor:
         return self._read(name, *shape).to(self._dtype)
@@ -158,12 +159,16 @@ class _Cast:
 
     def linear(self, root: str, names: Iterable[str], out: int, into: int) -> Linear:
         """Return the maps `names` of one shape, stacked to one."""
-        return linear(torch.cat([self._read(f"{root}.{name}.weight", out, into) for name in names]), self._dtype)
+        weight = torch.cat([self._read(f"{root}.{name}.weight", out, into) for name in names])
+        return linear(weight, self._dtype, self._packed)
 
 
-def decoder(read: Read, config: ModelConfig, dtype: torch.dtype) -> DecoderWeights:
-    """Return the language model's weights, with query, key and value fused and the heads stacked."""
-    cast, c, root = _Cast(read, dtype), config.decoder, "decoder.model.decoder"
+def decoder(read: Read, config: ModelConfig, dtype: torch.dtype, packed: bool = False) -> DecoderWeights:
+    """Return the language model's weights, with query, key and value fused and the heads stacked.
+
+    `packed` has the maps lie in the order of our kernels.
+    """
+    cast, c, root = _Cast(read, dtype, packed), config.decoder, "decoder.model.decoder"
     books = [cast.tensor(f"{root}.embed_tokens.{k}.weight", c.vocab + 1, c.hidden) for k in range(c.codebooks)]
     heads = map(str, range(c.codebooks))
     d_text = config.text.hidden

@@ -31,11 +31,17 @@ def available(device: torch.device) -> bool:
     return True
 
 
+def architecture(device: torch.device) -> str:
+    """Return what NVRTC calls the device, such as "sm_90a"."""
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"sm_{major}{minor}{'a' if major == 9 else ''}"
+
+
 class Kernel:
     """A kernel of one device, launched with a block on every multiprocessor, all of them at once."""
 
     def __init__(self, binary: bytes, name: str, device: torch.device, threads: int, shared: int) -> None:
-        """`shared` are the bytes of dynamic shared memory of a block."""
+        """`binary` is for the device's architecture; `shared` are the bytes of a block's dynamic shared memory."""
         from cuda.bindings import driver
 
         self._driver = driver
@@ -50,30 +56,27 @@ class Kernel:
         _checked(driver.cuFuncSetAttribute(self._function, largest, shared))
 
     def __call__(self, parameters: ctypes.Structure) -> None:
-        """Launch it on the current stream with one parameter, a struct that is copied."""
+        """Launch it on the current stream with one parameter, a struct that is copied. Raises InternalError."""
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(parameters))
         stream = torch.cuda.current_stream(self._device).cuda_stream
-        _checked(
-            self._driver.cuLaunchCooperativeKernel(
-                self._function, self._blocks, 1, 1, self._threads, 1, 1, self._shared, stream, ctypes.addressof(pointers)
-            )
-        )
+        grid, block = (self._blocks, 1, 1), (self._threads, 1, 1)
+        launch = self._driver.cuLaunchCooperativeKernel
+        _checked(launch(self._function, *grid, *block, self._shared, stream, ctypes.addressof(pointers)))
 
 
-def compiled(source: str, constants: Mapping[str, int], device: torch.device) -> bytes:
-    """Return the machine code of a `.cu` file beside this one, with `constants` defined, from the cache if it is there.
+def compiled(source: str, constants: Mapping[str, int], architecture: str) -> bytes:
+    """Return the machine code of a `.cu` file beside this one, with `constants` defined; from the cache if it is there.
 
     Raises InternalError, with the compiler's words, where it does not compile.
     """
     from cuda.bindings import nvrtc
 
     text = resources.files(__package__).joinpath(source).read_text(encoding="utf-8")
-    major, minor = torch.cuda.get_device_capability(device)
-    options = [f"--gpu-architecture=sm_{major}{minor}{'a' if major == 9 else ''}", "--std=c++17", "-default-device"]
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", "-default-device"]
     options += [f"-D{name}={value}" for name, value in constants.items()]
     version = _checked(nvrtc.nvrtcVersion())
     key = hashlib.sha256("\0".join([text, *options, str(version)]).encode()).hexdigest()
-    path = user_cache_path("musicgen-bridge") / "kernels" / f"{Path(source).stem}-{key[:32]}.cubin"
+    path = user_cache_path("musicgen-bridge", appauthor=False) / "kernels" / f"{Path(source).stem}-{key[:32]}.cubin"
     with contextlib.suppress(OSError):
         return path.read_bytes()
     binary = _compile(text, source, options)
@@ -89,7 +92,8 @@ def _compile(text: str, name: str, options: list[str]) -> bytes:
     if int(code):
         log = bytearray(_checked(nvrtc.nvrtcGetProgramLogSize(program)))
         nvrtc.nvrtcGetProgramLog(program, log)
-        raise InternalError(f"{name} does not compile for this device:\n{log.decode(errors='replace')}")
+        words = bytes(log).decode(errors="replace").strip("\0")
+        raise InternalError(f"{name} does not compile here; set kernels to off until this is mended. {words}")
     binary = bytearray(_checked(nvrtc.nvrtcGetCUBINSize(program)))
     _checked(nvrtc.nvrtcGetCUBIN(program, binary))
     nvrtc.nvrtcDestroyProgram(program)
@@ -101,13 +105,13 @@ def _keep(path: Path, binary: bytes) -> None:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent)
-        with open(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:
             file.write(binary)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
 
 
 def _checked(result: tuple[Any, ...]) -> Any:
     code, *values = result
     if int(code):
-        raise InternalError(f"CUDA refused: {code!r}")
+        raise InternalError(f"CUDA refused: {code!r}; set kernels to off if it does so again.")
     return values[0] if len(values) == 1 else tuple(values)

@@ -1,0 +1,248 @@
+"""The step as one kernel of our own against the plain step: the kernel itself where there is a GPU that takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from musicgen_bridge.engine import Engine, Melody, Row, Sampling, kernels
+from musicgen_bridge.engine import engine as engine_module
+from musicgen_bridge.engine.cache import Cache
+from musicgen_bridge.engine.config import DecoderConfig
+from musicgen_bridge.engine.fused import FusedStep, kernel_constants
+from musicgen_bridge.engine.linear import Packed, linear
+from musicgen_bridge.engine.pattern import UNKNOWN
+from musicgen_bridge.engine.sampler import Noise, guide, sample
+from musicgen_bridge.engine.transformer import Condition, Transformer
+from musicgen_bridge.engine.weights import Affine, CrossAttention, DecoderWeights, Layer
+from musicgen_bridge.errors import CancelledError, InternalError
+from musicgen_bridge.settings import STARTER
+
+CUDA = torch.device("cuda:0")
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        not torch.cuda.is_available() or not kernels.available(CUDA), reason="needs CUDA, Hopper or later"
+    ),
+]
+SMALL = DecoderConfig(hidden=256, layers=3, heads=4, ffn=1024, vocab=512, codebooks=4, channels=1)
+UNEVEN = DecoderConfig(hidden=320, layers=2, heads=5, ffn=1216, vocab=264, codebooks=4, channels=1)
+SIZES = {
+    "small": DecoderConfig(hidden=1024, layers=24, heads=16, ffn=4096, vocab=2048, codebooks=4, channels=1),
+    "large": DecoderConfig(hidden=2048, layers=48, heads=32, ffn=8192, vocab=2048, codebooks=4, channels=1),
+}
+
+
+def test_packing_is_undone() -> None:
+    weight = torch.randn(16, 128)
+    assert torch.equal(kernels.unpack(kernels.pack(weight)), weight)
+    assert not torch.equal(kernels.pack(weight).flatten(), weight.flatten())
+
+
+def test_a_packed_map_is_the_plain_map() -> None:
+    weight, x = torch.randn(24, 64), torch.randn(3, 64)
+    packed = linear(weight, torch.float32, packed=True)
+    assert isinstance(packed, Packed)
+    assert torch.equal(packed(x), x @ weight.T)
+    assert not isinstance(linear(torch.randn(24, 60), torch.float32, packed=True), Packed)  # no whole tiles
+
+
+@pytest.mark.parametrize("architecture", ["sm_90a", "sm_100", "sm_120"])
+@pytest.mark.parametrize(("name", "rows", "tokens"), [("small", 2, 32), ("large", 8, 64)])
+def test_the_kernel_compiles_without_a_gpu(architecture: str, name: str, rows: int, tokens: int) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    constants = kernel_constants(SIZES[name], rows // 2, rows, tokens, torch.bfloat16)
+    assert len(kernels.compiled("step.cu", constants | {"BLOCKS": 132, "MEMORY": 232_448}, architecture)) > 10_000
+
+
+def test_what_the_compiler_says_reaches_the_user() -> None:
+    pytest.importorskip("cuda.bindings.nvrtc")
+    with pytest.raises(InternalError, match=r"kernels to off.*BLOCKS"):
+        kernels.compiled("step.cu", {}, "sm_90a")
+
+
+def transformer(c: DecoderConfig, dtype: torch.dtype, *, crosses: bool, packed: bool) -> Transformer:
+    """Return a model with random weights, the same whatever the type and order."""
+    draw = torch.Generator(CUDA).manual_seed(1)
+
+    def random(*shape: int, scale: float = 1.0) -> Tensor:
+        return (torch.randn(shape, generator=draw, device=CUDA) * scale).half()
+
+    def map_of(out: int, into: int, scale: float = 1.0) -> object:
+        return linear(random(out, into, scale=scale * into**-0.5), dtype, packed)
+
+    def norm() -> Affine:
+        return Affine((1 + random(c.hidden, scale=0.1)).to(dtype), random(c.hidden, scale=0.1).to(dtype))
+
+    def layer() -> Layer:
+        d = c.hidden
+        cross = CrossAttention(norm(), map_of(d, d, 1.5), map_of(2 * d, d), map_of(d, d, 0.5)) if crosses else None
+        return Layer(
+            norm(), map_of(3 * d, d, 1.5), map_of(d, d, 0.5), cross, norm(), map_of(c.ffn, d), map_of(d, c.ffn, 0.5)
+        )
+
+    weights = DecoderWeights(
+        embedding=random(c.codebooks * (c.vocab + 1), c.hidden, scale=0.5).to(dtype),
+        layers=tuple(layer() for _ in range(c.layers)),
+        norm=norm(),
+        heads=map_of(c.codebooks * c.vocab, c.hidden),
+        text=None,
+        chroma=None,
+    )
+    return Transformer(weights, c, 512)
+
+
+def heard(c: DecoderConfig, batch: int, *, guided: bool, crosses: bool, texts: int) -> Condition:
+    """Return a random condition: cross-attention to one text or one a row, or prefixes, one shorter than the others."""
+    draw = torch.Generator(CUDA).manual_seed(2)
+    rows = batch * (2 if guided else 1)
+    start = torch.zeros(rows, dtype=torch.long, device=CUDA)
+    if not crosses:
+        start[0] = 3
+        return Condition(torch.randn(rows, 40, c.hidden, generator=draw, device=CUDA), start, True, None, None)
+    shape = (c.layers, 2, texts, c.heads, 12, c.head_size)
+    cross = torch.randn(shape, generator=draw, device=CUDA).repeat(1, 1, batch // texts, 1, 1, 1)
+    mask = torch.zeros(batch, 1, 1, 12, device=CUDA)
+    mask[-1, ..., 7:] = -torch.inf
+    return Condition(torch.zeros(rows, 0, c.hidden, device=CUDA), start, False, cross, mask)
+
+
+def of_type(condition: Condition, dtype: torch.dtype) -> Condition:
+    cast = {name: getattr(condition, name) for name in ("prefix", "cross", "cross_mask")}
+    return dataclasses.replace(condition, **{k: v.to(dtype) for k, v in cast.items() if v is not None})
+
+
+def at_once(model: Transformer, condition: Condition, sequence: Tensor) -> Tensor:
+    """Return the logits [R, S - 1, K, V] of a known sequence, by the portable path in one go."""
+    condition = of_type(condition, model.dtype)
+    rows, known = len(condition.prefix), sequence[:, :, :-1]
+    x = torch.cat([condition.prefix, model.embed(known).repeat(rows // len(known), 1, 1)], dim=1)
+    position = torch.arange(x.shape[1], device=CUDA)
+    cache = Cache.allocate(model.config, rows, x.shape[1], CUDA, model.dtype)
+    mask = model.mask(position, len(position), condition.start)
+    states = model.forward(x, position, len(position), mask, cache, condition)[:, condition.prefix.shape[1] :]
+    return model.logits(states.flatten(0, 1)).view(rows, -1, *sequence.shape[1:2], model.config.vocab)
+
+
+class TestKernel:
+    pytestmark = on_gpu
+
+    @pytest.mark.parametrize("c", [SMALL, UNEVEN], ids=["even", "uneven"])
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+    @pytest.mark.parametrize(
+        ("batch", "guided", "crosses", "texts"),
+        [(1, True, True, 1), (2, True, True, 2), (4, True, True, 1), (3, False, True, 1), (1, True, False, 1),
+         (4, True, False, 1), (1, False, False, 1)],
+    )  # fmt: skip
+    @torch.inference_mode()
+    def test_logits_are_no_further_from_float32_than_the_plain_step_is(
+        self, c: DecoderConfig, dtype: torch.dtype, batch: int, guided: bool, crosses: bool, texts: int
+    ) -> None:
+        condition = heard(c, batch, guided=guided, crosses=crosses, texts=texts)
+        draw = torch.Generator(CUDA).manual_seed(3)
+        sequence = torch.randint(0, c.vocab, (batch, c.codebooks, 201), generator=draw, device=CUDA)
+        exact = at_once(transformer(c, torch.float32, crosses=crosses, packed=False), condition, sequence)[:, 1:]
+        plain = at_once(transformer(c, dtype, crosses=crosses, packed=False), condition, sequence)[:, 1:]
+        model = transformer(c, dtype, crosses=crosses, packed=True)
+        condition = of_type(condition, dtype)
+        cache = Cache.allocate(c, len(condition.prefix), 256, CUDA, dtype)
+        cache.data.fill_(torch.nan)  # nothing is read that was not written
+        assert FusedStep.fits(model, condition)
+        step = FusedStep(model, condition, sequence, Sampling(), cache)
+        step.prefill(1)
+        noise = torch.ones(batch, c.codebooks, c.vocab, device=CUDA)
+        logits = []
+        for position in range(2, 201):
+            step(step.reach(position), noise)
+            logits.append(step.logits.clone())
+        far = (torch.stack(logits, dim=1) - exact).norm(dim=-1)
+        assert far.norm() < 1.1 * (plain - exact).norm()
+        assert (far / exact.norm(dim=-1)).max() < (0.02 if dtype == torch.float16 else 0.1)
+
+    @pytest.mark.parametrize(
+        "sampling",
+        [Sampling(), Sampling(top_k=0), Sampling(temperature=0), Sampling(guidance=1.0, temperature=0.8, top_k=50),
+         Sampling(top_p=0.9), Sampling(top_k=1)],
+        ids=str,
+    )  # fmt: skip
+    @torch.inference_mode()
+    def test_codes_are_what_the_sampler_draws_from_its_logits(self, sampling: Sampling) -> None:
+        c, batch, length = SMALL, 2, 60
+        model = transformer(c, torch.float16, crosses=True, packed=True)
+        condition = of_type(heard(c, batch, guided=sampling.guidance != 1, crosses=True, texts=1), torch.float16)
+        sequence = torch.full((batch, c.codebooks, length), UNKNOWN, device=CUDA)
+        sequence[:, :, 0] = c.pad
+        sequence[:, 2, 5] = 7  # a code that is known stays
+        cache = Cache.allocate(c, len(condition.prefix), length, CUDA, torch.float16)
+        step = FusedStep(model, condition, sequence, sampling, cache)
+        step.prefill(0)
+        draw = Noise([1, 2], c.codebooks, c.vocab, CUDA)
+        for position in range(1, length):
+            noise = draw()
+            step(step.reach(position), noise)
+            wanted = sample(guide(step.logits, batch, sampling.guidance), sampling, noise)
+            if position == 5:
+                wanted[:, 2] = 7
+            assert torch.equal(sequence[:, :, position], wanted)
+
+    def test_what_it_does_not_take_is_left_to_the_plain_step(self) -> None:
+        model = transformer(SMALL, torch.float16, crosses=True, packed=True)
+        wide = of_type(heard(SMALL, 5, guided=True, crosses=True, texts=1), torch.float16)
+        assert not FusedStep.fits(model, wide)  # ten rows
+        assert not FusedStep.fits(transformer(SMALL, torch.float16, crosses=True, packed=False), wide)
+        four = of_type(heard(SMALL, 4, guided=True, crosses=True, texts=4), torch.float16)
+        assert FusedStep.fits(model, four)  # 48 tokens
+        long = dataclasses.replace(four, cross=four.cross.repeat(1, 1, 1, 1, 2, 1))  # type: ignore[union-attr]
+        assert not FusedStep.fits(model, long)
+
+
+class TestEngine:
+    pytestmark = on_gpu
+
+    def test_renders_with_the_kernel_and_gives_the_same_take_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        launches = []
+        plainly = FusedStep.__call__
+        monkeypatch.setattr(FusedStep, "__call__", lambda *of: (launches.append(1), plainly(*of))[1])
+        tune = Melody(np.sin(np.arange(96_000) * 0.05, dtype=np.float32)[None], 48_000)
+        rows = [Row("techno, 120 BPM", 1, tune), Row("", 2)]
+        engine = Engine.load(STARTER, "cuda", "float16")
+        first = engine.generate(rows, 12.0, sampling=Sampling())
+        assert len(launches) >= 12 * engine.frame_rate
+        engine.generate(rows[:1], 30.0, sampling=Sampling(guidance=1.0))
+        again = engine.generate(rows, 12.0, sampling=Sampling())
+        assert np.array_equal(first.audio, again.audio)
+        assert np.isfinite(first.audio).all()
+        assert np.abs(first.audio).max() > 0.01
+
+    def test_off_is_the_portable_path_and_begins_with_the_same_codes(self) -> None:
+        takes = [
+            Engine.load(STARTER, "cuda", "float16", fast=fast).generate(
+                [Row("techno, 120 BPM", 1)], 1.0, sampling=Sampling(temperature=0)
+            )
+            for fast in (True, False)
+        ]
+        assert (takes[0].codes == takes[1].codes).mean() > 0.5  # until rounding once decides a close call
+
+    def test_a_cancel_leaves_a_usable_engine(self) -> None:
+        engine = Engine.load(STARTER, "cuda", "float16")
+        wanted = engine.generate([Row("techno", 1)], 2.0, sampling=Sampling()).codes
+
+        def stop(done: int, total: int) -> None:
+            if done == 40:
+                raise CancelledError("cancelled")
+
+        with pytest.raises(CancelledError):
+            engine.generate([Row("techno", 1)], 6.0, sampling=Sampling(), on_step=stop)
+        assert np.array_equal(engine.generate([Row("techno", 1)], 2.0, sampling=Sampling()).codes, wanted)
+
+    def test_the_plain_step_runs_on_the_same_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        engine = Engine.load(STARTER, "cuda", "float16")
+        fused = engine.generate([Row("techno", 1)], 0.5, sampling=Sampling(temperature=0)).codes
+        decode = engine_module.decode
+        monkeypatch.setattr(engine_module, "decode", lambda *every, **rest: decode(*every, **rest, plainly=True))
+        plain = engine.generate([Row("techno", 1)], 0.5, sampling=Sampling(temperature=0)).codes
+        assert (fused == plain).mean() > 0.5
