@@ -68,8 +68,8 @@ class Clock(StoppingCriteria):
         return 1000 * (self._times[-1] - self._times[0]) / (len(self._times) - 1)
 
 
-def build(size: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """Return transformers' model of a size."""
+def build(size: str, device: torch.device, dtype: torch.dtype, filters: int = 4) -> Any:
+    """Return transformers' model of a size, its codec with `filters`, 64 in the published one."""
     kinds = {False: MusicgenForConditionalGeneration, True: MusicgenMelodyForConditionalGeneration}
     if size == "starter":
         return kinds[True].from_pretrained(STARTER, dtype=dtype).to(device).eval()
@@ -83,7 +83,13 @@ def build(size: str, device: torch.device, dtype: torch.dtype) -> Any:
     }
     text = T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12, d_kv=64, vocab_size=32_128)
     codec = EncodecConfig(
-        sampling_rate=32_000, target_bandwidths=[2.2], codebook_size=2048, num_filters=4, upsampling_ratios=[8, 5, 4, 4]
+        sampling_rate=32_000,
+        target_bandwidths=[2.2],
+        codebook_size=2048,
+        num_filters=filters,
+        upsampling_ratios=[8, 5, 4, 4],
+        use_causal_conv=False,
+        use_conv_shortcut=False,
     )
     if size == "melody":
         whole: Any = MusicgenMelodyConfig(

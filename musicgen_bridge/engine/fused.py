@@ -21,7 +21,7 @@ from musicgen_bridge.engine.transformer import Condition, Transformer
 MOST_ROWS = 8
 """The columns of a tensor core's operand that hold rows; more of them take the plain step."""
 TEXTS = (32, 64)
-"""Tokens to which all of a batch's texts are padded; where there are more, cross-attention is not absorbed."""
+"""Tokens to which all of a batch's texts are padded; more of them take the plain step."""
 _HEAD = 64
 _THREADS = 384
 
@@ -133,6 +133,11 @@ def _distinct(condition: Condition) -> int:
     return 1 if bool((cross == cross[:, :, :1]).all()) else cross.shape[2]
 
 
+def _padded(c: DecoderConfig, tokens: int) -> int:
+    """Return the size that `tokens` are padded to, of which all heads together have whole tiles."""
+    return next(size for size in TEXTS if size >= tokens and kernels.packable(c.hidden, c.heads * size))
+
+
 def _absorb(model: Transformer, condition: Condition) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return cross-attention as two packed maps, the tokens [R, 2] that each row hears, and how many T there are.
 
@@ -146,11 +151,12 @@ def _absorb(model: Transformer, condition: Condition) -> tuple[Tensor, Tensor, T
         nothing = torch.empty(0, device=device)
         return nothing, nothing, texts, 0
     if condition.cross is None:
-        nothing = torch.zeros(c.layers * c.heads * TEXTS[0] * c.hidden, dtype=model.dtype, device=device)
-        return nothing, nothing, texts, TEXTS[0]
+        tokens = _padded(c, 0)
+        nothing = torch.zeros(c.layers * c.heads * tokens * c.hidden, dtype=model.dtype, device=device)
+        return nothing, nothing, texts, tokens
     distinct, batch, length = _distinct(condition), condition.cross.shape[2], condition.cross.shape[4]
     count = distinct * length
-    tokens = next(size for size in TEXTS if size >= count)
+    tokens = _padded(c, count)
     mask = condition.cross_mask
     heard = torch.full((batch,), length) if mask is None else (mask[:, 0, 0] == 0).sum(1)
     texts[:batch, 0] = torch.arange(batch, device=device) * length if distinct > 1 else 0
