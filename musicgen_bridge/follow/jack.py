@@ -51,14 +51,17 @@ async def _look(client: jack.Client, rolling: object, tell: Tell) -> None:
     try:
         while not gone.is_set():
             state, position = client.transport_query()
-            tell({"playing": state == rolling, **session_values(position)})
+            passed = client.transport_frame - position["frame"] if state == rolling else 0
+            tell({"playing": state == rolling, **session_values(position, passed)})
             await asyncio.sleep(LOOK_S)
     finally:
         client.close()
 
 
-def session_values(position: dict[str, Any]) -> dict[str, Value]:
+def session_values(position: dict[str, Any], frames: int = 0) -> dict[str, Value]:
     """Return tempo, meter and position of JACK's bar, beat and tick; nothing where no timebase master tells them.
+
+    A position is that of a cycle's first frame; `frames` have passed since then.
 
     JACK leaves open which note its beats a minute count; they are taken for quarter notes, as Ardour means them.
     """
@@ -66,8 +69,9 @@ def session_values(position: dict[str, Any]) -> dict[str, Value]:
         return {}
     beats, unit = position["beats_per_bar"], position["beat_type"]
     passed = (position["bar"] - 1) * beats + position["beat"] - 1 + position["tick"] / position["ticks_per_beat"]
+    seconds = frames / position["frame_rate"] if frames else 0.0
     return {
         "bpm": position["beats_per_minute"],
         "signature": f"{beats:.0f}/{unit:.0f}",
-        "beat": passed * 4 / unit,
+        "beat": passed * 4 / unit + seconds * position["beats_per_minute"] / 60,
     }

@@ -143,6 +143,10 @@ class Output:
         """Whether the device has vanished."""
         return not self._stream.active or time.monotonic() - self._asked > GONE_S
 
+    def close(self) -> None:
+        """Let go of the device, which is there still."""
+        self._stream.close()
+
     def _play(self, out: Frames, count: int, times: Any, _: object) -> None:
         self._asked = time.monotonic()
         self._clock.note(self._frame, heard_at(times, self.latency))
@@ -175,6 +179,7 @@ def watch(output: Output) -> None:
             say(**{"is": "underrun"})
         time.sleep(LOOK_S)
     time.sleep(FADE_S + output.latency)  # what the device has in hand
+    output.close()
     os._exit(0)
 
 

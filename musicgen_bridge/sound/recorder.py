@@ -91,15 +91,15 @@ class Input:
         """How often the system lost something."""
         self._brought = time.monotonic()
         try:
-            self._stream = audio.InputStream(**how, samplerate=self.rate, latency="high", callback=self._take)
-            self._latency = sane(self._stream.latency)
-            self._stream.start()
+            self.stream = audio.InputStream(**how, samplerate=self.rate, latency="high", callback=self._take)
+            self._latency = sane(self.stream.latency)
+            self.stream.start()
         except audio.PortAudioError as error:
             raise AudioError(f"the input {device.name} can't be opened ({error}); choose another one") from error
 
     def check(self) -> None:
         """Raise AudioError where the device has vanished."""
-        if not self._stream.active or time.monotonic() - self._brought > GONE_S:
+        if not self.stream.active or time.monotonic() - self._brought > GONE_S:
             raise AudioError(f"the input {self.device.name} vanished while it was recorded; connect it and try again")
 
     def _take(self, block: Frames, _: int, times: Any, status: Any) -> None:
@@ -117,10 +117,11 @@ class Recording:
         self.cancelled = False
         self._request = RecordRequest.from_json(order["request"])
         self._roots = Roots.of(order["roots"])
+        self._source: Input | None = None
 
     def run(self) -> Stem:
         """Record and return the file. Raises AudioError, CancelledError, DiskError or PathError."""
-        source = Input(find("input", self._request.input), self._request.sample_rate)
+        source = self._source = Input(find("input", self._request.input), self._request.sample_rate)
         frames = self._request.timing.frames(source.rate)
         first = self._wait(source, frames)
         audio = source.catch.cut(first, frames)
@@ -128,6 +129,11 @@ class Recording:
         for text in remarks(audio, source.device.name, source.gaps):
             say(**{"is": "note"}, text=text)
         return stem
+
+    def close(self) -> None:
+        """Let go of the device, which is there still."""
+        if self._source is not None:
+            self._source.stream.close()
 
     def _wait(self, source: Input, frames: int) -> int:
         """Tell how it goes until all frames are there; return which one is the first."""
@@ -190,11 +196,15 @@ def listen(recording: Recording) -> None:
 
 
 def main() -> None:
-    """Make one recording, and end without PortAudio's own ending: it aborts or hangs where a device has gone."""
+    """Make one recording, and end without PortAudio's own ending where a device has gone: it aborts or hangs there."""
     recording = Recording(json.loads(sys.stdin.readline()))
     threading.Thread(target=listen, args=(recording,), daemon=True).start()
     try:
         say(**{"is": "done"}, stem=recording.run().to_json())
+        recording.close()
+    except CancelledError as error:
+        say(**{"is": "fail"}, code=error.code, text=error.text)
+        recording.close()
     except BridgeError as error:
         say(**{"is": "fail"}, code=error.code, text=error.text)
     except Exception as error:
