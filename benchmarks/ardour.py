@@ -2,26 +2,23 @@
 
 uv run python benchmarks/ardour.py [--bpm 97.5] [--signature 7/8] [--bars 2] [--at 3]
 
-Needs Ardour 7 and JACK 2 (sudo apt-get install ardour jackd2) and no sound card: Ardour runs without a window, as
-ardour7-lua, over JACK's dummy driver. Everything happens in a temporary folder. Exits with 1 where something is wrong.
+Needs Ardour 7 (sudo apt-get install ardour) and no sound card: Ardour runs without a window, as ardour7-lua, on its
+own dummy backend, whose device Loopback gives back to the inputs what is played. Everything happens in a temporary
+folder. No other Ardour with the hook may run meanwhile. Exits with 1 where something is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import copy
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -29,7 +26,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-import jack
 import numpy as np
 import soundfile
 from scipy.signal import correlate
@@ -44,58 +40,30 @@ SUPERCLOCK = 282_240_000
 """What Ardour 7 counts a second in, in a session's file."""
 PATIENCE_S = 30.0
 LOOP = """
-io.stdout:setvbuf("line")
+io.stdout:setvbuf("full")
 for line in io.stdin:lines() do
   local chunk, wrong = load(line)
   local said = chunk and table.pack(pcall(chunk)) or {n = 2, false, wrong}
   for i = 1, said.n do said[i] = tostring(said[i]) end
-  print(); io.write("\\n> ", table.concat(said, "\\t", 1, said.n), "\\n")
+  io.write("\\n> ", table.concat(said, "\\t", 1, said.n), "\\n")
+  io.flush()
 end
 """
 """Run in Ardour's own Lua: a line from stdin is done, and what it returned is told after "> "."""
 
 
-@contextmanager
-def jack_server() -> Iterator[str]:
-    """Run JACK's dummy driver on a server of its own, which waits for its clients in every cycle; yield its name."""
-    name = f"ardour-{uuid.uuid4().hex[:8]}"
-    command = [
-        "jackd",
-        "--no-realtime",
-        "--sync",
-        "-n",
-        name,
-        "-t",
-        "5000",
-        "-d",
-        "dummy",
-        "-r",
-        str(RATE),
-        "-p",
-        "1024",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        subprocess.run(["jack_wait", "-s", name, "-w", "-t", "20"], check=True, capture_output=True)
-        yield name
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-
-
 class Ardour:
-    """Ardour without a window, and its Lua to steer it by; `backend` is JACK, on `server`, or None (Dummy)."""
+    """Ardour without a window, and its Lua to steer it by; its settings lie in `folder`."""
 
-    def __init__(self, folder: Path, server: str = "") -> None:
+    def __init__(self, folder: Path) -> None:
         loop = folder / "loop.lua"
         loop.write_text(LOOP)
         self.environment = {**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder / "config")}
-        self.environment |= {"XDG_CACHE_HOME": str(folder / "cache"), "JACK_DEFAULT_SERVER": server}
+        self.environment["XDG_CACHE_HOME"] = str(folder / "cache")
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(["ardour7-lua", loop], text=True, env=self.environment, **pipes)
         self._turn = threading.Lock()
-        backend = "JACK" if server else "None (Dummy)"
-        self.do(f'assert(AudioEngine:set_backend("{backend}", "ardour", ""))')
+        self.do('assert(AudioEngine:set_backend("None (Dummy)", "", "")):set_device_name("Loopback")')
 
     def do(self, line: str) -> list[str]:
         """Have Lua do one line; return what it returns, as text."""
@@ -104,31 +72,47 @@ class Ardour:
             for answer in self._process.stdout:
                 if answer.startswith("> "):
                     done, *values = answer[2:].rstrip("\n").split("\t")
-                    assert done == "true", values
+                    assert done == "true", answer
                     return values
         raise AssertionError(f"Ardour ended at: {line}")
 
     def close(self) -> None:
         """Close the session and end."""
         if self._process.poll() is None:
-            self.do("close_session()")
+            self.do("if Session then close_session() end")
             self._process.stdin.close()
             self._process.wait(PATIENCE_S)
         self._process.stdout.close()
 
     def new_session(self, folder: Path, bpm: float, signature: str) -> None:
-        """Make a session of one tempo and meter with the tracks Voice, mono, and Stem, stereo."""
+        """Make a session of one tempo and meter with the tracks Voice, mono, Singer and Stem, stereo."""
         beats, unit = signature.split("/")
         self.do(f'Session = assert(create_session("{folder}", "{folder.name}", {RATE}))')
         self.do("map = Temporal.TempoMap.write_copy() start = Temporal.timepos_t(0)")
         self.do(f"map:set_tempo(Temporal.Tempo({bpm}, {bpm}, 4), start)")
         self.do(f"map:set_meter(Temporal.Meter({beats}, {unit}), start) Temporal.TempoMap.update(map)")
-        for name, channels in (("Voice", 1), ("Stem", 2)):
+        for name, channels in (("Voice", 1), ("Singer", 2), ("Stem", 2)):  # Voice hears the first output
             self.do(
                 f'Session:new_audio_track({channels}, 2, nil, 1, "{name}", ARDOUR.PresentationInfo.max_order,'
                 " ARDOUR.TrackMode.Normal, true)"
             )
         self.do("AudioEngine:start(false)")
+
+    def save(self) -> None:
+        """Save the session and close it."""
+        self.do('Session:save_state("")')
+        self.do("close_session() Session = nil")
+
+    def open(self, folder: Path) -> None:
+        """Open a session."""
+        self.do(f'Session = assert(load_session("{folder}", "{folder.name}"))')
+        self.do("AudioEngine:start(false)")
+
+    def mute(self, track: str) -> None:
+        """Mute a track."""
+        control = f'Session:route_by_name("{track}"):mute_control()'
+        self.do(f"{control}:set_value(1, PBD.GroupControlDisposition.NoGroup)")
+        until(lambda: self.do(f"return {control}:get_value()") == ["1.0"], f"{track} muted")
 
     def load_hook(self, port: int | None = None) -> None:
         """Load the hook that a user adds in Ardour's script manager, sending to its own port or another."""
@@ -161,28 +145,6 @@ class Ardour:
     def stop(self) -> None:
         """Stop the transport."""
         self.do("Session:request_stop(false, false, ARDOUR.TransportRequestSource.TRS_UI)")
-
-
-@contextmanager
-def player(server: str, wave: np.ndarray, to: str) -> Iterator[None]:
-    """Play a wave [T] again and again into a JACK port."""
-    client, at = jack.Client("singer", servername=server, no_start_server=True), 0
-    out = client.outports.register("out")
-
-    @client.set_process_callback
-    def process(frames: int) -> None:
-        nonlocal at
-        out.get_array()[:] = np.take(wave, np.arange(at, at + frames), mode="wrap")
-        at += frames
-
-    def joined() -> bool:
-        with contextlib.suppress(jack.JackError):
-            client.connect(out, to)
-        return client.get_all_connections(out) != []
-
-    with client:
-        until(joined, f"JACK's port {to}")
-        yield
 
 
 @dataclass(frozen=True)
@@ -219,18 +181,21 @@ def until(wanted: Callable[[], bool], what: str) -> None:
         time.sleep(0.1)
 
 
-def record(ardour: Ardour, server: str, wave: np.ndarray, meanwhile: Callable[[], None]) -> Path:
-    """Record what a JACK client plays onto the track Voice, for a little more than twice its length."""
+def record(ardour: Ardour, frames: int, meanwhile: Callable[[], None]) -> Path:
+    """Record on the track Voice what comes in while the session plays from its start for so many frames."""
+
+    def played() -> int:
+        return int(ardour.do("return Session:transport_sample()")[0])
+
     ardour.do('track = Session:route_by_name("Voice"):to_track()')
     ardour.do("track:rec_enable_control():set_value(1, PBD.GroupControlDisposition.NoGroup)")
-    with player(server, wave, "ardour:Voice/audio_in 1"):
-        ardour.do("Session:maybe_enable_record(false)")
-        ardour.roll()
-        until(lambda: int(ardour.do("return Session:transport_sample()")[0]) > len(wave), "the recording")
-        meanwhile()
-        until(lambda: int(ardour.do("return Session:transport_sample()")[0]) > 2.2 * len(wave), "the recording")
-        ardour.stop()
-        until(lambda: ardour.do("return track:playlist():region_list():size()") == ["1"], "the recorded region")
+    ardour.do("Session:maybe_enable_record(false)")
+    ardour.roll()
+    until(lambda: played() > frames // 2, "half of the recording")
+    meanwhile()
+    until(lambda: played() > frames, "the recording")
+    ardour.stop()
+    until(lambda: ardour.do("return track:playlist():region_list():size()") == ["1"], "the recorded region")
     ardour.do("track:rec_enable_control():set_value(0, PBD.GroupControlDisposition.NoGroup)")
     source = "region:source(0):to_filesource():path()"
     (path,) = ardour.do(f"for region in track:playlist():region_list():iter() do return {source} end")
@@ -239,36 +204,32 @@ def record(ardour: Ardour, server: str, wave: np.ndarray, meanwhile: Callable[[]
 
 def locate(recording: np.ndarray, wave: np.ndarray) -> tuple[int, float]:
     """Return where in a recording [T] the wave begins, and how far the two differ at most from there to its end."""
-    offset = int(np.argmax(correlate(recording[: 2 * len(wave)], wave, mode="valid")))
+    offset = int(np.argmax(correlate(recording, wave, mode="valid")))
     return offset, float(np.abs(recording[offset : offset + len(wave)] - wave).max())
 
 
-def place(session: Path, stem: Path, at: int, end: int) -> None:
-    """Put a stem on the track Stem of a closed session at the frame `at`, and end the session at the frame `end`."""
-    file = session / f"{session.name}.ardour"
+def place(session: Path, track: str, wave: Path, at: int, end: int) -> None:
+    """Put a file on a track of a closed session at the frame `at`, and end the session at the frame `end`."""
+    file, info = session / f"{session.name}.ardour", soundfile.info(wave)
     root = ET.parse(file).getroot()
-    info = soundfile.info(stem)
-    shutil.copy(stem, session / "interchange" / session.name / "audiofiles" / stem.name)
+    shutil.copy(wave, session / "interchange" / session.name / "audiofiles" / wave.name)
     number = int(root.attrib["id-counter"])
     root.set("id-counter", str(number + 10))
-    region = copy.deepcopy(root.find("Playlists/Playlist/Region"))
-    region[:] = []
-    for one in [name for name in region.attrib if name.startswith(("source-", "master-source-"))]:
-        del region.attrib[one]
-    length = info.frames * SUPERCLOCK // RATE
+    region = {"name": wave.stem, "id": str(number), "type": "audio", "channels": str(info.channels), "start": "a0"}
+    region["length"] = f"a{info.frames * SUPERCLOCK // RATE}@a{at * SUPERCLOCK // RATE}"
+    region |= {"opaque": "1", "fade-in-active": "0", "fade-out-active": "0", "scale-amplitude": "1"}
     for channel in range(info.channels):
-        source = {"name": stem.name, "type": "audio", "flags": "", "id": str(number + channel), "channel": str(channel)}
-        ET.SubElement(root.find("Sources"), "Source", source | {"origin": "", "gain": "1", "natural-position": "a0"})
-        region.attrib |= {f"source-{channel}": source["id"], f"master-source-{channel}": source["id"]}
-    region.attrib |= {"name": stem.stem, "id": str(number + 8), "channels": str(info.channels)}
-    region.attrib |= {"start": "a0", "length": f"a{length}@a{at * SUPERCLOCK // RATE}", "whole-file": "0"}
-    region.attrib |= {"fade-in-active": "0", "fade-out-active": "0"}
-    track = next(route for route in root.iter("Route") if route.get("name") == "Stem")
-    next(one for one in root.iter("Playlist") if one.get("id") == track.get("audio-playlist")).append(region)
-    voice = next(route for route in root.iter("Route") if route.get("name") == "Voice")
-    voice.find("Controllable[@name='mute']").set("value", "1")
-    voice.find("MuteMaster").set("muted", "1")
-    root.find("Locations/Location[@name='session']").set("end", f"a{end * SUPERCLOCK // RATE}")
+        source = {"name": wave.name, "type": "audio", "flags": "", "id": str(number + 1 + channel), "origin": ""}
+        ET.SubElement(root.find("Sources"), "Source", source | {"channel": str(channel), "gain": "1"})
+        region |= {f"source-{channel}": source["id"], f"master-source-{channel}": source["id"]}
+    route = next(one for one in root.iter("Route") if one.get("name") == track)
+    playlist = next(one for one in root.iter("Playlist") if one.get("id") == route.get("audio-playlist"))
+    ET.SubElement(playlist, "Region", region)
+    places = root.find("Locations")
+    for one in places.findall("Location[@name='session']"):
+        places.remove(one)
+    span = {"name": "session", "id": str(number + 9), "start": "a0", "end": f"a{end * SUPERCLOCK // RATE}"}
+    ET.SubElement(places, "Location", span | {"flags": "IsSessionRange"})
     ET.ElementTree(root).write(file, encoding="UTF-8", xml_declaration=True)
 
 
@@ -279,9 +240,10 @@ def bounce(session: Path, environment: dict[str, str]) -> np.ndarray:
     """
     out = session / "bounce.wav"
     command = ["ardour7-export", "-b", "float", "-o", str(out), str(session), session.name]
-    for _ in range(8):
+    for _ in range(10):
+        out.unlink(missing_ok=True)
         exported = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
-        if exported.returncode != -signal.SIGABRT:
+        if exported.returncode >= 0:  # it was not killed
             break
     exported.check_returncode()
     samples, rate = soundfile.read(out, dtype="float32", always_2d=True)
@@ -322,17 +284,21 @@ class Proof:
 
 def prove(folder: Path, bars: Bars, length: float, at: int) -> list[str]:
     """Go the whole way in an empty folder with a stem of so many bars, placed at bar `at`; return what is wrong."""
-    proof, song, wave = Proof(), folder / "song", sung(bars.frames(length), 14)
-    with jack_server() as server, closing(Ardour(folder, server)) as ardour:
+    proof, song, wave, line = Proof(), folder / "song", sung(bars.frames(length), 14), bars.frames(at - 1)
+    soundfile.write(folder / "sung.wav", wave, RATE, subtype="FLOAT")
+    with closing(Ardour(folder)) as ardour:
         ardour.new_session(song, bars.bpm, bars.signature)
+        ardour.save()
+        place(song, "Singer", folder / "sung.wav", bars.frames(1), line)  # not at once: Ardour fades in when it starts
+        ardour.open(song)
         ardour.load_hook()
-        line = bars.frames(at - 1)
         here = ardour.do(f"return Temporal.TempoMap.read():bbt_at(Temporal.timepos_t({line}))")
         proof.show(f"frame {line} in Ardour's tempo map", *here, here == [f"{at}|1|0"])
         with following_daemon(song) as bridge:
             with ardour.ticking():
                 follow(bridge, bars, proof)
-                recording = record(ardour, server, wave, lambda: see_it_play(bridge, proof))
+                ardour.mute("Voice")
+                recording = record(ardour, bars.frames(1) + len(wave) + RATE // 2, lambda: see_it_play(bridge, proof))
             heard, _ = soundfile.read(recording, dtype="float32")
             begin, error = locate(heard, wave)
             proof.show("recorded on the track Voice", recording.relative_to(song), heard.ndim == 1)
@@ -340,8 +306,9 @@ def prove(folder: Path, bars: Bars, length: float, at: int) -> list[str]:
             section = {"melody_start": begin / RATE, "melody_end": (begin + len(wave)) / RATE}
             asked = {"prompt": "warm strings", "bars": length, "seed": 7, "melody": str(recording), **section}
             stem = render(bridge, asked, bars, proof)
-        ardour.do('Session:save_state("")')
-    place(song, stem, line, bars.frames(at + length + 1))
+        ardour.mute("Singer")
+        ardour.save()
+    place(song, "Stem", stem, line, bars.frames(at + length + 1))
     measure(bounce(song, ardour.environment), stem, line, bars, proof)
     return proof.wrong
 
@@ -401,8 +368,8 @@ def main() -> None:
     parser.add_argument("--bars", type=float, default=2)
     parser.add_argument("--at", type=int, default=3)
     options = parser.parse_args()
-    if missing := [name for name in ("ardour7-lua", "ardour7-export", "jackd") if shutil.which(name) is None]:
-        sys.exit(f"{', '.join(missing)} can't be found; sudo apt-get install ardour jackd2")
+    if missing := [name for name in ("ardour7-lua", "ardour7-export") if shutil.which(name) is None]:
+        sys.exit(f"{', '.join(missing)} can't be found; sudo apt-get install ardour")
     with tempfile.TemporaryDirectory() as folder:
         wrong = prove(Path(folder).resolve(), Bars(options.bpm, options.signature), options.bars, options.at)
     sys.exit(f"wrong: {', '.join(wrong)}" if wrong else 0)

@@ -81,11 +81,15 @@ def test_nonsense_is_refused_whole(nonsense):
     assert {values["bpm"] for values in taken} == {141.0}
 
 
+needs_ardour = pytest.mark.skipif(
+    shutil.which("ardour7-lua") is None or shutil.which("ardour7-export") is None,
+    reason="Ardour 7 is missing: sudo apt-get install -y ardour",
+)
+
+
 @pytest.fixture
 def real(tmp_path):
     """Ardour itself, without a window and on its own dummy backend, with a session of 97.5 in 7/8 and the hook."""
-    if shutil.which("ardour7-lua") is None:
-        pytest.skip("Ardour 7 is missing: sudo apt-get install -y ardour")
     from benchmarks.ardour import Ardour
 
     with closing(Ardour(tmp_path)) as program:
@@ -101,6 +105,7 @@ def followed(program, wanted):
 
 
 @pytest.mark.ardour
+@needs_ardour
 def test_ardour_is_followed_as_it_stands_plays_and_changes_tempo(real):
     told = followed(real, lambda values: True)
     assert told == {"bpm": 97.5, "signature": "7/8", "playing": False, "beat": 0.0, "sample_rate": 48_000}
@@ -116,10 +121,8 @@ def test_ardour_is_followed_as_it_stands_plays_and_changes_tempo(real):
 
 
 @pytest.mark.ardour
+@needs_ardour
 def test_from_ardour_and_back_every_figure_is_right():
-    for name, package in (("ardour7-export", "ardour"), ("jackd", "jackd2")):
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is missing: sudo apt-get install -y {package}")
     done = subprocess.run([sys.executable, ROOT / "benchmarks" / "ardour.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "onset of the stem in the bounce" in done.stdout
