@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from musicgen_bridge.console import progress, table
+from musicgen_bridge.console import meter, progress, table
 from musicgen_bridge.request import Progress
 
 SHOWN = """
@@ -61,3 +61,16 @@ def test_in_a_pipe_a_table_s_lines_are_whole(capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split() == ["a", "[b]", path] for line in lines)
     assert any(line.split() == ["3", "x"] for line in lines)
+
+
+def test_a_meter_goes_from_60_below_full_scale_to_full_scale() -> None:
+    assert meter(None) == ""
+    assert meter(-138.0) == f"{'░' * 20} -138 dB"
+    assert meter(-30.0) == f"{'█' * 10}{'░' * 10} -30 dB"
+    assert meter(0.0) == f"{'█' * 20} 0 dB  clips"
+
+
+def test_a_recording_s_level_stands_in_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as tell:
+        tell(Progress(fraction=0.0, eta_s=2.0, stage="recording", level=-30.0))
+    assert capsys.readouterr().err == f"recording  0%  2 s to go  {'█' * 10}{'░' * 10} -30 dB\n"

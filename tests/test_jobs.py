@@ -9,9 +9,9 @@ import time
 import pytest
 
 from musicgen_bridge.errors import ArgumentError, BusyError, CancelledError, DiskError, InternalError, RequestIdError
-from musicgen_bridge.jobs import REMEMBERED_S, Done, Failed, Jobs, Queued
+from musicgen_bridge.jobs import REMEMBERED_S, Done, Failed, Jobs, Noted, Queued
 from musicgen_bridge.journal import Journal
-from musicgen_bridge.request import Progress, RenderRequest, Stem
+from musicgen_bridge.request import Progress, RecordRequest, RenderRequest, Stem
 
 HALF = Progress(fraction=0.5, eta_s=1.0, stage="generating")
 
@@ -274,3 +274,54 @@ def test_old_jobs_and_events_are_forgotten(make, monkeypatch):
     assert len(jobs.listed()) == 3
     assert len(jobs.events_since(0)) <= 4
     assert time.time() - jobs.listed()[0].ended < 60
+
+
+def record(jobs, rid):
+    return jobs.submit("live", rid, "d", lambda: RecordRequest(project="/p", bars=1.0, input="Mic"), "udp:127.0.0.1:9")
+
+
+def test_a_recording_runs_beside_the_renders_and_one_at_a_time(make):
+    jobs, heard = make(limit=1)
+    render = submit(jobs, 1)
+    recording = record(jobs, 2)
+    assert heard[-1] == (recording.number, Queued(0))
+    with pytest.raises(BusyError, match="a recording is being made"):
+        record(jobs, 3)
+    assert record(jobs, 2) is recording
+    assert (jobs.take(RecordRequest), jobs.take(), jobs.take(RecordRequest)) == (recording, render, None)
+    jobs.finish(recording, stems())
+    assert record(jobs, 3).state == "queued"
+
+
+def test_a_recording_that_a_kill_interrupted_has_failed_once(make):
+    jobs, _ = make()
+    record(jobs, "r")
+    jobs.take(RecordRequest)
+    jobs.journal.close()
+    again, _ = make()
+    assert again.take(RecordRequest) is None
+    job = again.find("live", "r")
+    assert (job.state, job.error.code) == ("failed", "E_AUDIO")
+    assert [event for _, _, event in again.events_since(0)] == [Queued(0), job.error]
+
+
+def test_a_note_is_passed_on_and_kept_while_its_job_is_open(make):
+    jobs, heard = make()
+    job = submit(jobs, 1)
+    jobs.take()
+    jobs.note(job, "heard in 9 s")
+    jobs.finish(job, stems())
+    jobs.note(job, "too late")
+    assert [event for _, event in heard] == [Queued(0), Noted("heard in 9 s"), Done(stems()[0])]
+    assert [event for _, _, event in jobs.events_since(0)] == [event for _, event in heard]
+
+
+def test_a_cancel_of_what_is_done_reaches_who_plays_it(make):
+    jobs, _ = make()
+    asked = []
+    jobs.on_cancel = lambda job: asked.append(job.number)
+    job = submit(jobs, 1)
+    jobs.take()
+    jobs.finish(job, stems())
+    assert jobs.cancel("live", 1).state == "done"
+    assert asked == [job.number]
