@@ -372,7 +372,7 @@ def learn(settings: Settings) -> None:
     click.echo(run(settings.presets / "controllers", click.echo))
 
 
-_PROGRAM = click.Choice(["live", "max", "reaper"])
+_PROGRAM = click.Choice(["live", "max", "ardour", "reaper"])
 
 
 @cli.command()
@@ -380,7 +380,7 @@ _PROGRAM = click.Choice(["live", "max", "reaper"])
 @click.option("--dest", type=click.Path(path_type=Path), metavar="FOLDER", help="copy them here instead")
 @setting_flags("state")
 def install(settings: Settings, program: str, dest: Path | None) -> None:
-    """Copy the device or the scripts to where PROGRAM looks: live, max or reaper.
+    """Copy the device or the scripts to where PROGRAM looks: live, max, ardour or reaper.
 
     An older copy is replaced; a file of yours, or one that you changed, is not.
     """

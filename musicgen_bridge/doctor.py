@@ -225,7 +225,7 @@ def programs(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("programs", "ok", f"{name} in {folder}")
     if not found:
-        yield Finding("programs", "ok", f"nothing is installed; {APP} install live, max or reaper")
+        yield Finding("programs", "ok", f"nothing is installed; {APP} install live, max, ardour or reaper")
 
 
 def midi(_: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Puts the clients for Live, Max and Reaper where each program looks, and takes away what it put there."""
+"""Puts the clients for Live, Max, Reaper and Ardour where each program looks, and takes away what it put there."""
 
 from __future__ import annotations
 
@@ -56,6 +56,12 @@ def _reaper() -> Path:
     return platformdirs.user_config_path("REAPER", appauthor=False)
 
 
+def _ardour() -> Path:
+    home = Path.home() / "Library/Preferences" if _system() == "darwin" else platformdirs.user_config_path("")
+    found = [path for path in home.glob("*") if re.fullmatch(r"ardour\d+", path.name, re.IGNORECASE)]
+    return max(found, key=lambda path: int(path.name[6:]), default=home / "ardour8")
+
+
 PROGRAMS = {
     "live": Program(
         "max_for_live",
@@ -70,6 +76,13 @@ PROGRAMS = {
         _max,
         "Library/musicgen-bridge",
         "open musicgen-bridge.maxpat in Max",
+    ),
+    "ardour": Program(
+        "ardour_scripts",
+        ("*.lua",),
+        _ardour,
+        "scripts",
+        "in Ardour: Edit / Lua Scripts / Script Manager / Action Hooks / New Hook, and choose musicgen-bridge: follow",
     ),
     "reaper": Program(
         "reaper_scripts",

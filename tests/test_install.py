@@ -15,6 +15,9 @@ SYSTEMS = [
     ("win32", "live", "Documents/Ableton/User Library", "Presets/Audio Effects/Max Audio Effect"),
     ("darwin", "max", "Documents/Max 9", "Library/musicgen-bridge"),
     ("win32", "max", "Documents/Max 9", "Library/musicgen-bridge"),
+    ("darwin", "ardour", "Library/Preferences/Ardour8", "scripts"),
+    ("win32", "ardour", "AppData/Local/Ardour8", "scripts"),
+    ("linux", "ardour", ".config/ardour8", "scripts"),
     ("darwin", "reaper", "Library/Application Support/REAPER", "Scripts/musicgen-bridge"),
     ("win32", "reaper", "AppData/Roaming/REAPER", "Scripts/musicgen-bridge"),
     ("linux", "reaper", ".config/REAPER", "Scripts/musicgen-bridge"),
@@ -36,7 +39,9 @@ def system(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "platform", name)
         monkeypatch.setattr(module.platformdirs, "user_music_path", lambda: home / "Music")
         monkeypatch.setattr(module.platformdirs, "user_documents_path", lambda: home / "Documents")
-        monkeypatch.setattr(module.platformdirs, "user_config_path", lambda app, **_: home / ".config" / app)
+        config = "AppData/Local" if name == "win32" else ".config"
+        monkeypatch.setattr(Path, "home", lambda: home)
+        monkeypatch.setattr(module.platformdirs, "user_config_path", lambda app, **_: home / config / app)
         monkeypatch.setattr(module.platformdirs, "user_data_path", lambda app, **_: home / data / app)
         return home
 
@@ -60,6 +65,13 @@ def test_the_newest_max_is_served(system, state):
     for name in ("Max 8", "Max 10", "Max 9", "Max Sketches"):
         (home / "Documents" / name).mkdir(parents=True)
     assert "Max 10" in install("max", state).parts
+
+
+def test_the_newest_ardour_is_served(system, state):
+    home = system("linux")
+    for name in ("ardour7", "ardour10", "ardour9", "ardour-notes"):
+        (home / ".config" / name).mkdir(parents=True)
+    assert "ardour10" in install("ardour", state).parts
 
 
 def test_live_is_not_on_linux_but_its_files_may_be_copied(system, state, tmp_path):
@@ -130,7 +142,7 @@ def test_a_missing_file_is_found_and_an_installation_elsewhere_has_to_go_first(s
 
 
 def test_an_unknown_program_and_a_broken_record_are_told(state, tmp_path):
-    with pytest.raises(ArgumentError, match="live, max, reaper"):
+    with pytest.raises(ArgumentError, match="live, max, ardour, reaper"):
         install("logic", state, tmp_path)
     state.mkdir()
     (state / "installed.json").write_text("{")
