@@ -1,4 +1,4 @@
-"""Draws the device's panel for the docs, from the device itself: python max_for_live/drawing.py [FILE]"""
+"""Draws the panels of device and patch for the docs, from the patchers: python max_for_live/drawing.py [FOLDER]"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import patches
 
-TARGET = Path(__file__).parents[1] / "docs" / "live.svg"
+DOCS = Path(__file__).parents[1] / "docs"
 SCALE = 2
 FILLED = {
     "Prompt": "warm synth lead over soft drums",
@@ -24,14 +24,14 @@ STYLE = """
     .done { fill: #3f7fe0 } .lamp { fill: #4080f2 } text { fill: #222; font-size: 10px }"""
 
 
-def draw() -> str:
-    """Return the SVG of the panel."""
+def draw(patcher: dict[str, Any], title: str) -> str:
+    """Return the SVG of a patcher's panel."""
     width, height = patches.SIZE
-    shown = [one["box"] for one in patches.device()["patcher"]["boxes"] if one["box"].get("presentation")]
+    shown = [one["box"] for one in patcher["patcher"]["boxes"] if one["box"].get("presentation")]
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width * SCALE:g}"'
         ' font-family="Arial, Helvetica, sans-serif" role="img" aria-labelledby="title">',
-        '  <title id="title">The panel of the Max for Live device</title>',
+        f'  <title id="title">{escape(title)}</title>',
         f"  <style>{STYLE}\n  </style>",
         f'  <rect class="panel" width="{width:g}" height="{height:g}" rx="4"/>',
         *(f"  {line}" for box in shown for line in drawn(box)),
@@ -76,4 +76,10 @@ def words(text: str, x: float, y: float) -> str:
 
 
 if __name__ == "__main__":
-    (Path(sys.argv[1]) if len(sys.argv) > 1 else TARGET).write_text(draw(), "utf-8", newline="\n")
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
+    drawings = {
+        "live.svg": draw(patches.device(), "The panel of the Max for Live device"),
+        "max.svg": draw(patches.plain(), "The panel of the Max patch"),
+    }
+    for name, drawing in drawings.items():
+        (folder / name).write_text(drawing, "utf-8", newline="\n")

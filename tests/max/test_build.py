@@ -110,6 +110,8 @@ def test_no_helper_takes_a_message_s_name(name):
     assert functions & (sent | {"bpm", "signature", "beat", "playing", "project", "name", "loop_beats"}) <= handlers
 
 
-def test_the_drawing_in_the_docs_is_of_this_panel(tmp_path):
-    subprocess.run([sys.executable, str(DEVICES / "drawing.py"), str(tmp_path / "live.svg")], check=True)
-    assert (tmp_path / "live.svg").read_text("utf-8") == (DEVICES.parent / "docs" / "live.svg").read_text("utf-8")
+def test_the_drawings_in_the_docs_are_of_these_panels(tmp_path):
+    subprocess.run([sys.executable, str(DEVICES / "drawing.py"), str(tmp_path)], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["live.svg", "max.svg"]
+    for fresh in tmp_path.iterdir():
+        assert fresh.read_text("utf-8") == (DEVICES.parent / "docs" / fresh.name).read_text("utf-8")
