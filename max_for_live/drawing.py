@@ -14,6 +14,7 @@ SCALE = 2
 FILLED = {
     "Prompt": "warm synth lead over soft drums",
     "Parts": "",
+    "BPM": "126.5",
     "lamp display": "busy",
     "text display": "generating, 3 s to go",
     "file display": "…/my-song/MusicGen/warm-synth-lead_126.5bpm_F#min_4bars_seed7.wav",

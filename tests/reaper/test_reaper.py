@@ -70,3 +70,15 @@ def test_the_window_and_a_daemon_that_it_starts_and_stops(new_daemon, tmp_path: 
     busted("window_spec.lua", daemon, tmp_path)
     with pytest.raises(ConnectionError):
         daemon.client()
+
+
+def test_the_drawing_in_the_docs_is_of_this_window(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MUSICGEN_BRIDGE_PRESETS": str(tmp_path),
+        "REAPER_SCRIPTS": str(SCRIPTS),
+    }
+    command = [program("lua5.4"), "drawing.lua", str(tmp_path / "reaper.svg")]
+    subprocess.run(command, cwd=HERE, env=environment, check=True)
+    drawn = (HERE.parents[1] / "docs" / "reaper.svg").read_text("utf-8")
+    assert (tmp_path / "reaper.svg").read_text("utf-8") == drawn, "draw it anew: tests/reaper/drawing.lua says how"
