@@ -256,11 +256,15 @@ def audio(settings: Settings) -> Iterator[Finding]:
         names = [f"{one['name']}{' (default)' if one['default'] else ''}" for one in found[kind]]
         if not names:
             yield Finding("audio", "warning", f"no audio {kind}", advice)
-        elif wanted != "default" and not any(wanted.casefold() in name.casefold() for name in names):
+        elif wanted != "default" and not any(_all_words(wanted, f"{one['name']} {one['api']}") for one in found[kind]):
             there = ", ".join(names)
             yield Finding("audio", "warning", f'no {kind} "{wanted}"; there are {there}', f"change the setting {kind}")
         else:
             yield Finding("audio", "ok", f"{kind}s: {', '.join(names)}")
+
+
+def _all_words(wanted: str, name: str) -> bool:
+    return all(word in name.casefold() for word in wanted.casefold().replace(",", " ").split())
 
 
 def files(_: Settings) -> Iterator[Finding]:

@@ -73,7 +73,7 @@ def devices(kind: Kind) -> list[Device]:
 
 
 def find(kind: Kind, name: str) -> Device:
-    """Return the device of this name, or the one whose name holds it; capitals don't count.
+    """Return the device of this name, or the one in whose name and system all its words are; capitals don't count.
 
     Raises:
         AudioError: PortAudio is missing, or no device, or more than one, has the name.
@@ -85,7 +85,8 @@ def find(kind: Kind, name: str) -> Device:
         return next((one for one in there if one.default), there[0])
     wanted = name.casefold()
     exact = [one for one in there if one.name.casefold() == wanted]
-    found = exact or [one for one in there if wanted in f"{one.name}, {one.api}".casefold()]
+    words = wanted.replace(",", " ").split()
+    found = exact or [one for one in there if all(word in f"{one.name} {one.api}".casefold() for word in words)]
     names = ", ".join(dict.fromkeys(one.name for one in found or there))
     if not found:
         raise AudioError(f'no audio {kind} "{name}"; there are {names}')

@@ -84,7 +84,7 @@ def band(tmp_path_factory):
             Musician("master", "daw", BPM, BEATS, UNIT),
             Musician("ear", "Ear"),
             Musician("feed", "Microphone"),
-            Musician("feed", "Loud", 4),
+            Musician("feed", "Loud", 400),
             Musician("flute", "Flute"),
         ]
         daemon = Daemon(folder / "root", folder / "state")

@@ -1,6 +1,6 @@
 """A program on JACK as a process: `master` keeps the bars, `feed` and `flute` are inputs, `ear` is an output.
 
-A feed plays the number of the transport's frame, mod 2^20, over 2^21: whoever records it can tell which frame it was.
+A feed plays the number of the transport's frame, mod 2^22, over 2^23: whoever records it can tell which frame it was.
 A flute plays A and E by turns. An ear tells how many frames have passed since the last sound, -1 before the first, and
 writes what it heard to a file: samples, and the transport's frame of each.
 """
@@ -10,7 +10,7 @@ import sys
 import jack
 import numpy as np
 
-RAMP = 2**20
+RAMP = 2**22
 
 
 def master(client, bpm, beats, unit):
@@ -26,8 +26,12 @@ def master(client, bpm, beats, unit):
         position.bar, position.beat, position.tick = int(bar) + 1, int(beat) + 1, round(beat % 1 * 1e6)
         position.valid = jack._lib.JackPositionBBT
 
+    def roll():
+        client.transport_locate(0)
+        client.transport_start()
+
     client.activate()
-    return {"roll": client.transport_start, "halt": client.transport_stop}
+    return {"roll": roll, "halt": client.transport_stop}
 
 
 def feed(client, gain="1"):
