@@ -71,23 +71,26 @@ def compiled(source: str, constants: Mapping[str, int], architecture: str) -> by
     """
     from cuda.bindings import nvrtc
 
-    text = resources.files(__package__).joinpath(source).read_text(encoding="utf-8")
+    folder = resources.files(__package__)
+    headers = {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".cuh")}
+    text = folder.joinpath(source).read_text("utf-8")
     options = [f"--gpu-architecture={architecture}", "--std=c++17", "-default-device"]
     options += [f"-D{name}={value}" for name, value in constants.items()]
     version = _checked(nvrtc.nvrtcVersion())
-    key = hashlib.sha256("\0".join([text, *options, str(version)]).encode()).hexdigest()
+    key = hashlib.sha256("\0".join([text, *sorted(headers.values()), *options, str(version)]).encode()).hexdigest()
     path = user_cache_path("musicgen-bridge", appauthor=False) / "kernels" / f"{Path(source).stem}-{key[:32]}.cubin"
     with contextlib.suppress(OSError):
         return path.read_bytes()
-    binary = _compile(text, source, options)
+    binary = _compile(text, source, headers, options)
     _keep(path, binary)
     return binary
 
 
-def _compile(text: str, name: str, options: list[str]) -> bytes:
+def _compile(text: str, name: str, headers: Mapping[str, str], options: list[str]) -> bytes:
     from cuda.bindings import nvrtc
 
-    program = _checked(nvrtc.nvrtcCreateProgram(text.encode(), name.encode(), 0, [], []))
+    texts, names = ([part.encode() for part in parts] for parts in (headers.values(), headers.keys()))
+    program = _checked(nvrtc.nvrtcCreateProgram(text.encode(), name.encode(), len(headers), texts, names))
     (code,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
     if int(code):
         log = bytearray(_checked(nvrtc.nvrtcGetProgramLogSize(program)))

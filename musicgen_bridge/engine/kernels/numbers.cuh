@@ -1,0 +1,45 @@
+// Halves and floats, and the product of the tensor cores.
+#pragma once
+
+#include "shape.cuh"
+
+__device__ __forceinline__ float2 wide(u32 pair) {
+  float2 f;
+#if BF16
+  f.x = __uint_as_float(pair << 16);
+  f.y = __uint_as_float(pair & 0xffff0000u);
+#else
+  asm("{.reg .f16 a, b; mov.b32 {a, b}, %2; cvt.f32.f16 %0, a; cvt.f32.f16 %1, b;}" : "=f"(f.x), "=f"(f.y) : "r"(pair));
+#endif
+  return f;
+}
+
+__device__ __forceinline__ float wide1(u16 half) { return wide(half).x; }
+
+__device__ __forceinline__ u32 narrow(float low, float high) {
+  u32 pair;
+#if BF16
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+#else
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+#endif
+  return pair;
+}
+
+// sums[row, 2 t ... + 1] += a[row, 16 k] * w[16 k, output] for a lane's row; rows 8 to 15 are zero
+__device__ __forceinline__ void mma(float (&sums)[4], u32 a0, u32 a2, u32 w0, u32 w1) {
+#if BF16
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%2,%3};"
+#else
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, {%0,%1,%2,%3};"
+#endif
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3]) : "r"(a0), "r"(0u), "r"(a2), "r"(w0), "r"(w1));
+}
+
+__device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1 + erff(x * 0.70710678f)); }
+
+__device__ __forceinline__ float power(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}

@@ -1,0 +1,65 @@
+// The sizes of a step, what it is given, and what a block keeps in shared memory.
+#pragma once
+
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+constexpr int WARPS = 8, THREADS = 32 * WARPS;  // that compute; one warp more streams
+constexpr int HEAD = 64;                        // channels
+constexpr int MIXED = HEAD / 2 + 4;             // words from one split's result to the next
+constexpr int CHUNK = 512;                      // k that the warps share out at once: 64 each
+constexpr int PIECE = 16 * CHUNK;               // bytes of a unit's chunk
+constexpr int SLOT = 2 * PIECE;                 // bytes of the ring's slots: a chunk of two units, or two of one
+constexpr int FLIGHT = 2;  // slots under way at once: enough for memory's latency; more would hold up all other reads
+constexpr int PAST = PIECE / (2 * HEAD);        // positions of a slot of keys and values
+constexpr int GROUP = 8;                        // units at most that share one pass over the activations
+constexpr int SPLITS = BLOCKS < ROWS * HEADS ? 1 : BLOCKS / (ROWS * HEADS);  // blocks that share a row's head
+constexpr int NORMS = TEXT ? 3 : 2;
+constexpr int SUMS = 1 + NORMS * LAYERS;         // how often a step writes x
+constexpr int WIDEST = HIDDEN > FFN ? HIDDEN : FFN;
+constexpr int SKEW = 32;                        // halves between rows of activations, so that they lie in other banks
+#define INFINITY __int_as_float(0x7f800000)
+
+struct Step {
+  const u64* weights;     // [LAYERS, 4]: qkv, out, up, down
+  const u16* heads;       // [BOOKS * VOCAB, HIDDEN]
+  const u16* norms;       // [LAYERS * NORMS + 1, 2, HIDDEN]: scale, shift
+  const u16* queries;     // [LAYERS, HEADS * TEXT, HIDDEN]
+  const u16* values;      // [LAYERS, HIDDEN, HEADS * TEXT]
+  const int* texts;       // [ROWS, 2]: the tokens that a row hears, first and one past the last
+  const u16* embedding;   // [BOOKS * (VOCAB + 1), HIDDEN]
+  const u16* positions;   // [..., HIDDEN]
+  const long long* start; // [ROWS]: the first position of a row in the cache
+  u16* cache;             // [LAYERS, 2, ROWS, HEADS, length, HEAD]
+  long long* sequence;    // [BATCH, BOOKS, span]
+  const float* noise;     // [BATCH, BOOKS, VOCAB]
+
+  // what passes from block to block; all zero before the first launch
+  u32* x;       // [ROWS, HIDDEN], floats: the residual stream
+  u32* fresh;   // [ROWS, 3, HIDDEN], floats: query, key and value of this position
+  u32* mixed;   // [ROWS, HEADS, SPLITS, MIXED], pairs of halves, and a float behind them: see `attend`
+  u32* scores;  // [ROWS, HEADS * TEXT], floats
+  u32* inner;   // [ROWS, FFN / 2], pairs of halves
+  u32* logits;  // [ROWS, BOOKS, VOCAB], floats
+  u32* count;   // see `Count`
+  int launches;  // before this one
+  int length, span, position, before, top_k, draws;
+  float temperature, guidance;
+};
+
+struct Shared {
+  u64 weights[LAYERS * 4];
+  float stats[WARPS][ROWS][2];
+  float sums[GROUP][WARPS][ROWS][8];
+  float mixed[WARPS][HEAD];
+  float heaviest[WARPS][2];
+  u32 counts[256];
+  u32 warp_counts[WARPS];
+  u32 found[2];
+  int start[ROWS], texts[ROWS][2];
+  alignas(16) u16 input[ROWS * (WIDEST + SKEW)];
+};
+constexpr int BEFORE = (sizeof(Shared) + 127) / 128 * 128;  // bytes before the ring
+constexpr int RING = (MEMORY - BEFORE) / (SLOT + 16);      // slots, each with two barriers behind the ring
+static_assert(RING > 2, "the activations leave no room for weights");

@@ -1,0 +1,126 @@
+// The ring of shared memory, and the warp that fills it with weights, keys and values in the order of their use.
+#pragma once
+
+#include "words.cuh"
+
+__device__ __forceinline__ void wait(u64* barrier, u32 parity) {
+  asm volatile(
+      "{.reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again;}"
+      ::"r"(address(barrier)), "r"(parity) : "memory");
+}
+
+struct Ring {
+  char* slots;
+  int slot = 0;
+  u32 turn = 0;
+  __device__ __forceinline__ char* here() const { return slots + slot * SLOT; }
+  __device__ __forceinline__ u64* full() const { return (u64*)(slots + RING * SLOT) + slot; }
+  __device__ __forceinline__ u64* empty() const { return full() + RING; }
+  __device__ __forceinline__ void next() {
+    if (++slot == RING) slot = 0, turn ^= 1;
+  }
+};
+
+// The first unit of this block in each phase: turned, so that blocks with a unit more in one phase have one less later.
+struct Turn {
+  int first = blockIdx.x;
+  __device__ __forceinline__ void past(int units) {
+    first -= units % BLOCKS;
+    if (first < 0) first += BLOCKS;
+  }
+};
+
+__device__ __forceinline__ void bring(u32 slot, const char* from, u32 bytes, u32 full) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+               ::"r"(slot), "l"(from), "r"(bytes), "r"(full) : "memory");
+}
+
+// How a product of N outputs and K is cut: a block's units, and how many units and chunks share a slot.
+template <int K, int N> struct Cut {
+  static constexpr int UNITS = N / 8, CHUNKS = (K + CHUNK - 1) / CHUNK;
+  static constexpr int EACH = (UNITS + BLOCKS - 1) / BLOCKS, MINE = EACH < GROUP ? EACH : GROUP, STRIDE = MINE * BLOCKS;
+  static constexpr int WIDE = MINE < 2 ? 1 : 2, DEEP = WIDE == 2 || CHUNKS == 1 ? 1 : 2;
+  // whether a block whose units begin with `base` has the u-th one
+  static __device__ __forceinline__ bool has(int base, int u) {
+    return u < MINE && (EACH <= GROUP && u < MINE - 1 || base + u * BLOCKS < UNITS);
+  }
+};
+
+struct Stream {
+  Ring at, awaited;  // the slot to send next, and the one that must have come before it
+  Turn turn;
+  int sent = 0;
+
+  // Wait until there is room for the next slot, and until not too many are under way; return the barrier it will fill.
+  __device__ __forceinline__ u32 prepare(u32 bytes) {
+    const u32 full = address(at.full());
+    wait(at.empty(), at.turn ^ 1);
+    if (sent++ >= FLIGHT) {
+      wait(awaited.full(), awaited.turn);
+      awaited.next();
+    }
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(full), "r"(bytes) : "memory");
+    return full;
+  }
+};
+
+template <int K, int N> __device__ __forceinline__ void send(const u16* weights, Stream& to) {
+  using C = Cut<K, N>;
+  for (int base = to.turn.first; base < C::UNITS; base += C::STRIDE)
+    for (int chunk = 0; chunk < C::CHUNKS; chunk += C::DEEP) {
+      const u32 bytes = min(C::DEEP * PIECE, K * 16 - chunk * PIECE);
+      for (int from = 0; from < C::MINE && C::has(base, from); from += C::WIDE) {
+        const bool two = C::WIDE == 2 && C::has(base, from + 1);
+        const char* unit = (const char*)weights + (u64)(base + from * BLOCKS) * K * 16 + chunk * PIECE;
+        const u32 full = to.prepare(bytes << two), slot = address(to.at.here());
+        bring(slot, unit, bytes, full);
+        if (two) bring(slot + PIECE, unit + (u64)BLOCKS * K * 16, bytes, full);
+        to.at.next();
+      }
+    }
+  to.turn.past(C::UNITS);
+}
+
+// the positions of an item: [from, to), of which those before `past` are of earlier steps
+struct Span {
+  int from, to, past;
+  __device__ Span(const Step& p, const Shared& s, int item) {
+    const int first = s.start[item / (HEADS * SPLITS)], end = p.before + p.position + 1;
+    const int share = (end - first + SPLITS - 1) / SPLITS;
+    from = first + item % SPLITS * share, to = min(from + share, end), past = min(to, end - 1);
+  }
+};
+
+// The keys and values of the positions before this one: a slot holds 64 keys, then their values.
+__device__ __forceinline__ void send_past(const Step& p, const Shared& s, int layer, Stream& to) {
+  const u64 plane = (u64)ROWS * HEADS * p.length * HEAD;
+#pragma unroll 1
+  for (int item = blockIdx.x; item < ROWS * HEADS * SPLITS; item += BLOCKS) {
+    const Span span(p, s, item);
+    const u16* keys = p.cache + 2 * layer * plane + (u64)(item / SPLITS) * p.length * HEAD;
+#pragma unroll 1
+    for (int at = span.from; at < span.past; at += PAST) {
+      const u32 bytes = min(PAST, span.past - at) * HEAD * 2, full = to.prepare(2 * bytes), slot = address(to.at.here());
+      bring(slot, (const char*)(keys + (u64)at * HEAD), bytes, full);
+      bring(slot + PIECE, (const char*)(keys + plane + (u64)at * HEAD), bytes, full);
+      to.at.next();
+    }
+  }
+}
+
+__device__ __forceinline__ void stream(const Step& p, const Shared& s, Ring ring) {
+  Stream to{ring, ring};
+  for (int layer = 0; layer < LAYERS; layer++) {
+    const u64* w = s.weights + 4 * layer;
+    send<HIDDEN, 3 * HIDDEN>((const u16*)w[0], to);
+    send_past(p, s, layer, to);
+    send<HIDDEN, HIDDEN>((const u16*)w[1], to);
+#if TEXT
+    send<HIDDEN, HEADS * TEXT>(p.queries + (u64)layer * HEADS * TEXT * HIDDEN, to);
+    send<HEADS * TEXT, HIDDEN>(p.values + (u64)layer * HEADS * TEXT * HIDDEN, to);
+#endif
+    send<HIDDEN, FFN>((const u16*)w[2], to);
+    send<FFN, HIDDEN>((const u16*)w[3], to);
+  }
+  send<HIDDEN, BOOKS * VOCAB>(p.heads, to);
+}
