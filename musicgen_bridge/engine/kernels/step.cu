@@ -1,10 +1,10 @@
 // One step of the decoder as one persistent kernel: a block on every multiprocessor, for the whole step.
 //
 // At batch one a step reads every weight once and computes little, so it can take no less than memory takes to deliver
-// them; hundreds of small kernels, or a pause at every dependency, leave memory idle most of that time. Here the last
-// warp of each block does nothing but stream the block's share of all weights, in the order of their use, into a ring
-// of shared memory. It never waits for a result, only for room. The other warps compute a phase at a time, while the
-// ring fills with what the next phases need.
+// them; hundreds of small kernels, or a pause at every dependency, leave memory idle most of that time. Here one warp
+// of each block does nothing but stream the block's share of all weights, in the order of their use, into a ring of
+// shared memory, and past keys and values with them. It never waits for a result, only for room. Eight other warps
+// compute a phase at a time, while the ring fills with what the next phases need.
 //
 //   embed | for each layer: qkv | attend | out | queries | values | up | down | ... | heads | draw
 //
@@ -13,9 +13,9 @@
 //
 // What a phase makes is read by all blocks in the next one. No barrier stands between: a barrier would be a fence, an
 // atomic and a poll, three trips through a memory that is busy with weights. Instead every 32-bit word that passes from
-// block to block carries its turn in its lowest bit, which is the other one each time that the word is written anew, and
-// readers poll the words themselves (the bit costs half an ulp of a float32, of every other float16 one). A word is
-// never overwritten too early: whoever writes it has read results of everybody who was to read it before.
+// block to block carries its turn in its lowest bit, which is the other one each time that the word is written anew.
+// Readers poll the words themselves (the bit costs at most an ulp), once a counter hints that they may be there. A word
+// is never overwritten too early: whoever writes it has read results of everybody who was to read it before.
 //
 // A product is eight outputs times all of K, a `unit`; block b computes units b, b + blocks, ... of each phase. Rows of
 // activations, up to eight, are the M of mma.m16n8k16, so that a batch of eight costs the tensor cores what one does.
