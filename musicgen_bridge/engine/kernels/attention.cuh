@@ -4,8 +4,8 @@
 #include "numbers.cuh"
 #include "stream.cuh"
 
-// A block takes (row, head, split) items; a warp takes eight positions of a slot, eight lanes to a position, and keeps a
-// running softmax (Milakov and Gimelshein 2018) for each group of eight lanes. What a group has comes first, and this
+// A block takes (row, head, split) items; a warp takes eight positions of a slot, eight lanes to a position, and keeps
+// a running softmax (Milakov and Gimelshein 2018) for each group of eight lanes. What a group has comes first, and this
 // position, which other blocks have just computed, last.
 struct Attention {
   float query[8], out[8] = {}, most = -INFINITY, sum = 0;

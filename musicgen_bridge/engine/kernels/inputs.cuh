@@ -67,7 +67,8 @@ __device__ __forceinline__ void normalise(const Step& p, Shared& s, int norm, u3
 
 // what the splits of each head attended to, weighed into one
 __device__ __forceinline__ void merge(const Step& p, Shared& s, u32 turn) {
-  constexpr int PER_WARP = (HEADS + WARPS - 1) / WARPS, ITEMS = ROWS * PER_WARP, AT_ONCE = ITEMS > 16 ? 2 : (ITEMS + 3) / 4;
+  constexpr int PER_WARP = (HEADS + WARPS - 1) / WARPS, ITEMS = ROWS * PER_WARP;
+  constexpr int AT_ONCE = ITEMS > 16 ? 2 : (ITEMS + 3) / 4;
   const int tid = thread(), warp = tid / 32, lane = tid % 32, part = lane % 8;
 #pragma unroll 1
   for (int first = lane / 8; first < ITEMS + lane / 8; first += 4 * AT_ONCE) {
@@ -144,7 +145,8 @@ __device__ __forceinline__ void listen(const Step& p, Shared& s, u32 turn) {
 
 // the feed-forward layer's inner activations
 __device__ __forceinline__ void fetch(const Step& p, Shared& s, u32 turn) {
-  constexpr int PER_WARP = (FFN + CHUNK - 1) / CHUNK, ITEMS = ROWS * PER_WARP, AT_ONCE = ITEMS > 32 ? 8 : (ITEMS + 3) / 4;
+  constexpr int PER_WARP = (FFN + CHUNK - 1) / CHUNK, ITEMS = ROWS * PER_WARP;
+  constexpr int AT_ONCE = ITEMS > 32 ? 8 : (ITEMS + 3) / 4;
   const int tid = thread(), warp = tid / 32, lane = tid % 32;
 #pragma unroll 1
   for (int first = lane / 8; first < ITEMS + lane / 8; first += 4 * AT_ONCE) {

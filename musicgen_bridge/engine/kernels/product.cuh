@@ -4,9 +4,9 @@
 #include "numbers.cuh"
 #include "stream.cuh"
 
-// write(row, n, y, y of n + 1) for the outputs n of this block's units, y = sum over k of input[row, k] * W[n, k], plus
-// x[row, n] of `turn_of_x` where `Adds`. Warp w takes, and has itself written to `s.input`, the k from 64 w of each chunk on, 64 of them, so that
-// products need no barrier with what prepares their input.
+// write(row, n, y, y of n + 1) for the outputs n of this block's units: y = sum over k of input[row, k] * W[n, k], plus
+// x[row, n] of `turn_of_x` where `Adds`. Warp w takes, and has itself written to `s.input`, the 64 k from 64 w of each
+// chunk on, so that products need no barrier with what prepares their input.
 template <int K, int N, bool Adds, class Write> __device__ __forceinline__ void product(
     Shared& s, Ring& at, Turn& turn, const Count& count, const u32* x, u32 turn_of_x, Write write) {
   using C = Cut<K, N>;

@@ -22,8 +22,8 @@
 // A weight is packed as the operand's registers hold it: [N / 8, K / 32, 32 lanes, 8], where lane 4 g + t has
 // W[8 n + g, 32 k + 8 t ... + 7]. (A sum over k may run in any order that both operands share.)
 //
-// Constants given by the compiler's command line: HIDDEN FFN HEADS LAYERS BOOKS VOCAB BATCH ROWS TEXT BLOCKS MEMORY BF16.
-// MEMORY is what a block has of shared memory, in bytes.
+// Constants given on the compiler's command line: HIDDEN FFN HEADS LAYERS BOOKS VOCAB BATCH ROWS TEXT BLOCKS MEMORY
+// BF16. MEMORY is what a block has of shared memory, in bytes.
 // TEXT is 0 for models without cross-attention, else 32 or 64 tokens; rows are BATCH conditioned ones, then null ones.
 
 #include "attention.cuh"
@@ -33,7 +33,7 @@
 
 constexpr int blocks(int pieces) { return pieces < BLOCKS ? pieces : BLOCKS; }
 
-// Registers are dealt out anew between the warps that compute and the four of the stream, three of which only lend theirs.
+// Registers are dealt out anew between the warps that compute and the four of the stream, of which three only lend.
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 #define REGISTERS(change, count) asm volatile("setmaxnreg." #change ".sync.aligned.u32 %0;" ::"n"(count))
 #else

@@ -100,7 +100,8 @@ __device__ __forceinline__ void send_past(const Step& p, const Shared& s, int la
     const u16* keys = p.cache + 2 * layer * plane + (u64)(item / SPLITS) * p.length * HEAD;
 #pragma unroll 1
     for (int at = span.from; at < span.past; at += PAST) {
-      const u32 bytes = min(PAST, span.past - at) * HEAD * 2, full = to.prepare(2 * bytes), slot = address(to.at.here());
+      const u32 bytes = min(PAST, span.past - at) * HEAD * 2;
+      const u32 full = to.prepare(2 * bytes), slot = address(to.at.here());
       bring(slot, (const char*)(keys + (u64)at * HEAD), bytes, full);
       bring(slot + PIECE, (const char*)(keys + plane + (u64)at * HEAD), bytes, full);
       to.at.next();

@@ -57,7 +57,8 @@ struct Count {
 };
 
 // Read words[i] from at(i), where at(i) is not null, until all are of this turn.
-template <int COUNT, class Word, class At> __device__ __forceinline__ void receive(Word (&words)[COUNT], At at, u32 turn) {
+template <int COUNT, class Word, class At>
+__device__ __forceinline__ void receive(Word (&words)[COUNT], At at, u32 turn) {
   u32 old;
   do {
 #pragma unroll
