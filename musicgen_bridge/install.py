@@ -82,7 +82,7 @@ PROGRAMS = {
         ("*.lua",),
         _ardour,
         "scripts",
-        "in Ardour: Edit / Lua Scripts / Script Manager / Action Hooks / New Hook, and choose musicgen-bridge: follow",
+        "in Ardour: Edit / Lua Scripts / Script Manager, and set musicgen-bridge's action and hook",
     ),
     "reaper": Program(
         "reaper_scripts",
