@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,8 @@ def _by_itself(
             stems = worker.render(request, on_progress=tell, on_note=note, cancelled=cancelled)
         except CancelledError as error:
             raise KeyboardInterrupt from error
-    worker.until_heard()
+    with suppress(KeyboardInterrupt):  # who has heard enough has the stems all the same
+        worker.until_heard()
     return stems
 
 

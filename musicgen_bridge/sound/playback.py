@@ -91,9 +91,9 @@ class Playback:
             self._decide()
         self._say(do="end")
         if self._underruns:
+            often = "once" if self._underruns == 1 else f"{self._underruns} times"
             self._note(
-                f"it broke off {self._underruns} times while it was heard, as rendering is slower than playing here; "
-                "the stem is whole"
+                f"it broke off {often} while it was heard, as rendering is slower than playing here; the stem is whole"
             )
 
     def stop(self) -> None:

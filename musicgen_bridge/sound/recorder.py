@@ -174,7 +174,7 @@ def remarks(audio: Frames, name: str, gaps: int) -> list[str]:
     if clipped:
         found.append(f"{name} clips in {clipped} frames of the recording; turn it down and record again")
     if gaps:
-        found.append(f"the system was too busy and lost something of {name} {gaps} times; record again")
+        found.append(f"the system was too busy and lost something of {name} ({gaps} gaps); record again")
     return found
 
 

@@ -15,7 +15,9 @@ import soxr
 
 from musicgen_bridge.client import pairs
 from musicgen_bridge.errors import BridgeError, BusyError, CancelledError
-from tests.conftest import COMMAND
+from musicgen_bridge.request import Transport
+from musicgen_bridge.sound.playback import Playback
+from tests.conftest import COMMAND, free_port
 from tests.jackd import PATIENCE_S, jack_server
 from tests.sound.conftest import BAR, BAR_FRAMES, RATE
 from tests.sound.musician import RAMP
@@ -172,6 +174,53 @@ def test_a_take_for_an_output_that_is_not_there_is_rendered_and_said_so(band, ne
     assert soundfile.info(stem.path).frames == BAR_FRAMES
     (note,) = notes
     assert 'no audio output "tape machine"; there are' in note and "Ear" in note and "rendered all the same" in note
+
+
+def test_a_render_without_a_daemon_is_heard_to_its_end(band, tmp_path, monkeypatch):
+    band.ear.say("forget")
+    monkeypatch.setenv("MUSICGEN_BRIDGE_OUTPUT", "Ear")
+    asked = (
+        "--bars",
+        "1",
+        "--bpm",
+        "97.5",
+        "--signature",
+        "7/8",
+        "--seed",
+        "3",
+        "--stream",
+        "--port",
+        str(free_port()),
+    )
+    command = [*COMMAND, "render", "techno drum loop", *asked, "--project", str(band.daemon.song)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    assert soundfile.info(made.stdout.strip()).frames == BAR_FRAMES
+    first, last, *_ = heard(band, tmp_path)
+    assert last - first > 0.9 * BAR_FRAMES
+
+
+def test_what_breaks_off_is_told_and_goes_on(band, tmp_path):
+    band.ear.say("forget")
+    notes = []
+    playback = Playback(
+        rate=32_000, channels=1, seconds=2.0, output="Ear", volume=0.0, transport=Transport, note=notes.append
+    )
+    piece = np.full((1, 16_000), 0.25, np.float32)
+    for _ in range(2):
+        playback.feed(piece)
+        time.sleep(0.01)
+    until(lambda: int(band.ear.say("quiet")) > RATE // 4, "the end of what there was")
+    playback.feed(piece)
+    playback.feed(piece)
+    playback.feed(piece)  # behind the end
+    playback.end()
+    playback.wait()
+    first, last, _, samples = heard(band, tmp_path)
+    assert notes == [
+        "it broke off once while it was heard, as rendering is slower than playing here; the stem is whole"
+    ]
+    assert np.count_nonzero(samples[0, first:last]) == pytest.approx(2 * RATE, abs=100)
 
 
 # What is recorded

@@ -52,5 +52,5 @@ def test_silence_clipping_and_gaps_are_told():
     loud = np.zeros((100, 2), np.float32)
     loud[3:5], loud[8, 1] = 1.0, -1.0
     assert ["Mic clips in 3 frames" in text for text in remarks(loud, "Mic", 0)] == [True]
-    assert ["lost something of Mic 2 times" in text for text in remarks(loud / 2, "Mic", 2)] == [True]
+    assert ["lost something of Mic (2 gaps)" in text for text in remarks(loud / 2, "Mic", 2)] == [True]
     assert remarks(loud / 2, "Mic", 0) == []
