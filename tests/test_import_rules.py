@@ -42,6 +42,9 @@ ROOMS = {
     "engine": Room(packages="torch tokenizers safetensors numpy scipy soxr platformdirs", lazily="cuda demucs"),
     "match": Room(packages="numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
     "stems": Room("keys roots __init__", "numpy soundfile riffy"),
+    "waveform": Room(packages="torch", lazily="julius torchaudio"),
+    "audio": Room("stems waveform", "torch"),
+    "musicgen": Room("engine settings waveform", "torch numpy"),
     "reporter": Room(),
     "takes": Room("match stems", "numpy"),
     "targets": Room("keys match stems", "numpy"),
@@ -65,11 +68,11 @@ ROOMS = {
         "click",
         lazily="client console control daemon demo doctor install ports presets rendering",
     ),
-    "__init__": Room(),
+    "__init__": Room(lazily="audio musicgen waveform"),
 }
 
-LIGHT = ("cli", "client", "control", "presets", "jobs", "journal", "daemon", "settings")
-HEAVY = ("torch", "torchaudio", "transformers", "numpy", "scipy", "engine", "match", "stems", "worker")
+LIGHT = ("__init__", "cli", "client", "control", "presets", "jobs", "journal", "daemon", "settings")
+HEAVY = ("torch", "torchaudio", "transformers", "numpy", "scipy", "engine", "match", "stems", "worker", "musicgen")
 """Importing a light room never runs a heavy one, through however many other files."""
 
 ENGINE_ORDER = ("engine.kernels", "engine.transformer", "engine.decode", "engine.engine")

@@ -2,5 +2,6 @@
 
 from musicgen_bridge.engine.engine import Engine, Melody, Row, Take
 from musicgen_bridge.engine.sampler import Sampling
+from musicgen_bridge.engine.windows import Span
 
-__all__ = ["Engine", "Melody", "Row", "Sampling", "Take"]
+__all__ = ["Engine", "Melody", "Row", "Sampling", "Span", "Take"]

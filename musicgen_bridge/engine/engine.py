@@ -26,7 +26,7 @@ from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise, Sampling
 from musicgen_bridge.engine.text import MAX_TOKENS, TextEncoder, load_tokenizer
 from musicgen_bridge.engine.transformer import Condition, Transformer
-from musicgen_bridge.engine.windows import Window, windows
+from musicgen_bridge.engine.windows import Span, Window, windows
 from musicgen_bridge.errors import ArgumentError, AudioError, ModelError
 
 Floats = NDArray[np.float32]
@@ -122,6 +122,16 @@ class Engine:
         """Seconds that the model hears at once; a longer take is made of windows."""
         return self._config.window
 
+    @property
+    def codebooks(self) -> int:
+        """Codes in a frame; a stereo model's alternate left and right."""
+        return self._decoder.codebooks
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries of a codebook."""
+        return self._decoder.vocab
+
     @memory()
     @torch.inference_mode()
     def generate(
@@ -131,17 +141,18 @@ class Engine:
         *,
         sampling: Sampling,
         continue_from: Floats | None = None,
+        span: Span | None = None,
         on_step: Callable[[int, int], None] | None = None,
         on_stage: Callable[[str], None] | None = None,
         on_audio: Callable[[Floats], None] | None = None,
     ) -> Take:
         """Render `seconds` of each row, as one batch.
 
-        `continue_from` [C, N], at `sample_rate`, is what every row goes on from; its melody then begins with the new
-        part. `on_stage` is told each stage of `request.STAGES` that begins, `on_step` the steps done and their total
-        after each, `on_audio` the first row's new part [C, n] piece by piece as it becomes final; what any of them
-        raises ends the take. Raises ArgumentError, AudioError, ModelError or
-        OutOfMemoryError.
+        `continue_from` [C, N], at `sample_rate`, is what every row goes on from, or [B, C, N] each row from its own;
+        a melody then begins with the new part. A take longer than `span`'s window is made of several. `on_stage` is
+        told each stage of `request.STAGES` that begins, `on_step` the steps done and their total after each, `on_audio`
+        the first row's new part [C, n] piece by piece as it becomes final; what any of them raises ends the take.
+        Raises ArgumentError, AudioError, ModelError or OutOfMemoryError.
         """
         tell, tick = on_stage or (lambda stage: None), on_step or (lambda done, total: None)
         tell("conditioning")
@@ -149,21 +160,23 @@ class Engine:
         texts, chromas = self._heard(rows)
         codes = self._prompt(continue_from, len(rows))  # [B, K, P]
         before = codes.shape[2]
-        spans = windows(before, before + frames, int(self.max_duration * self.frame_rate))
+        span = span or Span(self.max_duration)
+        length, overlap = span.frames(self.frame_rate)
+        spans = windows(before, before + frames, length, overlap)
         guided = sampling.guidance != 1 and any(row.prompt or row.melody for row in rows)
         draw = Noise([row.seed for row in rows], self._decoder.codebooks, self._decoder.vocab, self.device)
-        progress = _Progress(tick, sum(span.stop - span.known + self._decoder.lag for span in spans))
+        progress = _Progress(tick, sum(at.stop - at.known + self._decoder.lag for at in spans))
         samples = math.floor(seconds * self.sample_rate + 0.5)
         live = Live(self._codec, self.channels, before, samples, on_audio) if on_audio else None
         tell("generating")
-        for span in spans:
-            heard = condition(self._model, texts, self._at(chromas, span.start - before), guided)
-            ahead = codes.new_full((*codes.shape[:2], span.stop - span.known), UNKNOWN)
-            window = torch.cat([codes[:, :, span.start :], ahead], dim=2)
-            hear = live.from_frame(span.start) if live else None
-            room = self._room(heard, span)
+        for at in spans:
+            heard = condition(self._model, texts, self._at(chromas, at.start - before), guided)
+            ahead = codes.new_full((*codes.shape[:2], at.stop - at.known), UNKNOWN)
+            window = torch.cat([codes[:, :, at.start :], ahead], dim=2)
+            hear = live.from_frame(at.start) if live else None
+            room = self._room(heard, at)
             window = decode(self._model, heard, window, sampling, draw, room, progress, on_codes=hear)
-            codes = torch.cat([codes[:, :, : span.start], window], dim=2)
+            codes = torch.cat([codes[:, :, : at.start], window], dim=2)
         if live is not None:
             live.end(codes)
         tell("decoding")
@@ -211,18 +224,52 @@ class Engine:
         return [heard(chroma) for chroma in chromas]
 
     def _prompt(self, audio: Floats | None, rows: int) -> Tensor:
-        """Return the codes [B, K, P] of the recording to go on from; what lacks to whole frames is cut at its start."""
-        books = self._decoder.codebooks
+        """Return the codes [B, K, P] of what is gone on from; what lacks to whole frames is cut at its start."""
         if audio is None:
-            return torch.zeros(rows, books, 0, dtype=torch.long, device=self.device)
-        audio = audio[:, audio.shape[1] % self._codec.hop :]
+            return torch.zeros(rows, self.codebooks, 0, dtype=torch.long, device=self.device)
+        audio = audio if audio.ndim == 3 else audio[None]
+        audio = audio[..., audio.shape[2] % self._codec.hop :]
         if not audio.size or not np.isfinite(audio).all():
             raise AudioError("The recording to continue is too short or not finite: choose another one.")
-        if len(audio) != self.channels:
-            audio = np.broadcast_to(audio.mean(0, keepdims=True), (self.channels, audio.shape[1]))
-        wave = torch.from_numpy(np.array(audio, np.float32)).to(self.device)[:, None]  # [C, 1, N]
-        codes = self._codec.encode(wave)  # [C, K / C, P]
-        return codes.transpose(0, 1).reshape(1, books, -1).expand(rows, -1, -1)
+        if audio.shape[1] != self.channels:
+            audio = np.broadcast_to(audio.mean(1, keepdims=True), (len(audio), self.channels, audio.shape[2]))
+        return self._encode(np.array(audio, np.float32)).expand(rows, -1, -1)
+
+    @memory()
+    @torch.inference_mode()
+    def encode(self, audio: Floats) -> NDArray[np.int64]:
+        """Return the codes [B, K, T] of `audio` [B, C, N] at `sample_rate`.
+
+        Raises AudioError where it is empty or not of `channels`, OutOfMemoryError where the device is too small.
+        """
+        if audio.ndim != 3 or audio.shape[1] != self.channels or not audio.size:
+            raise AudioError(f"The codec takes [B, {self.channels}, N], and was given {list(audio.shape)}: convert it.")
+        return self._encode(audio).cpu().numpy()
+
+    @memory()
+    @torch.inference_mode()
+    def decode(self, codes: NDArray[np.int64]) -> Floats:
+        """Return the audio [B, C, N] of `codes` [B, K, T]; raises ArgumentError where they are not the model's."""
+        if codes.ndim != 3 or codes.shape[1] != self.codebooks or not codes.size:
+            raise ArgumentError(f"Codes are [B, {self.codebooks}, T], and these are {list(codes.shape)}.")
+        if codes.min() < 0 or codes.max() >= self.codebook_size:
+            raise ArgumentError(f"Codes go from 0 to {self.codebook_size - 1}, and these don't.")
+        return self._decode(torch.from_numpy(codes).to(self.device))
+
+    def _encode(self, audio: Floats) -> Tensor:
+        """Return the codes [B, K, T] of `audio` [B, C, N]; the codec is mono, and its books become pairs in stereo."""
+        wave = torch.from_numpy(audio).to(self.device)
+        apart = self._codec.encode(wave.flatten(0, 1)[:, None])  # [B * C, K / C, T]
+        return apart.unflatten(0, (len(audio), -1)).transpose(1, 2).flatten(1, 2)
+
+    def _decode(self, codes: Tensor) -> Floats:
+        """Return the audio [B, C, N] of `codes` [B, K, T]."""
+        rows, books, frames = codes.shape
+        # A stereo model's books alternate left and right; its codec is mono.
+        apart = codes.view(rows, books // self.channels, self.channels, frames).transpose(1, 2).flatten(0, 1)
+        stream, pieces = self._codec.stream(len(apart)), apart.split(_PIECE, dim=2)
+        waves = [stream.push(piece, last=piece is pieces[-1]) for piece in pieces]
+        return torch.cat(waves, dim=2).view(rows, self.channels, -1).cpu().numpy()
 
     def _room(self, heard: Condition, span: Window) -> Cache:
         """Return a cache that holds the window, the last one if it can."""
@@ -236,13 +283,7 @@ class Engine:
 
     def _take(self, codes: Tensor, before: int, samples: int) -> Take:
         """Return the audio of `codes` [B, K, T], of which the first `before` frames are the continued recording."""
-        rows, books, frames = codes.shape
-        # A stereo model's books alternate left and right; its codec is mono.
-        apart = codes.view(rows, books // self.channels, self.channels, frames).transpose(1, 2).flatten(0, 1)
-        stream, pieces = self._codec.stream(len(apart)), apart.split(_PIECE, dim=2)
-        waves = [stream.push(piece, last=piece is pieces[-1]) for piece in pieces]
-        audio = torch.cat(waves, dim=2).view(rows, self.channels, -1).cpu().numpy()
-        cut = before * self._codec.hop
+        audio, cut = self._decode(codes), before * self._codec.hop
         return Take(audio[:, :, cut : cut + samples], audio[:, :, :cut], codes.cpu().numpy())
 
 

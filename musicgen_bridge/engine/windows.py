@@ -16,12 +16,26 @@ class Window(NamedTuple):
     stop: int
 
 
-def windows(known: int, total: int, length: int) -> list[Window]:
+class Span(NamedTuple):
+    """How long a window is and by how much each goes on from the one before, in seconds."""
+
+    window: float
+    stride: float | None = None
+    """None leaves `OVERLAP` of a window."""
+
+    def frames(self, rate: float) -> tuple[int, int | None]:
+        """Return the length of a window and the overlap of two, in frames at `rate`."""
+        length = int(self.window * rate)
+        return length, None if self.stride is None else length - int(self.stride * rate)
+
+
+def windows(known: int, total: int, length: int, overlap: int | None = None) -> list[Window]:
     """Return the windows of at most `length` frames that bring a take from `known` frames to `total`.
 
-    All that is known is heard where the whole take fits into one window.
+    Each hears the last `overlap` frames of what is known, by default `OVERLAP` of a window; all that is known where the
+    whole take fits into one window.
     """
-    overlap = int(length * OVERLAP)
+    overlap = int(length * OVERLAP) if overlap is None else overlap
     spans = []
     while known < total:
         start = max(0, known - overlap) if total > length else 0

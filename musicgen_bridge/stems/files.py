@@ -105,11 +105,11 @@ def appear(name: str, files: Sequence[NewFile]) -> list[Path]:
         PathError: a folder is gone.
     """
     with disk_errors(files[-1].folder), ExitStack() as stack:
-        staged = [stack.enter_context(_staged(file)) for file in files]
+        temporary = [stack.enter_context(staged(file)) for file in files]
         for number in itertools.count(1):
             ending = "" if number == 1 else f"-{number}"
             finals = [file.folder / f"{name}{ending}{file.suffix}" for file in files]
-            if _appear_all(staged, finals):
+            if _appear_all(temporary, finals):
                 break
         for folder in {file.folder for file in files}:
             _sync_folder(folder)
@@ -117,7 +117,7 @@ def appear(name: str, files: Sequence[NewFile]) -> list[Path]:
 
 
 @contextmanager
-def _staged(file: NewFile) -> Iterator[Path]:
+def staged(file: NewFile) -> Iterator[Path]:
     """Write the data under a hidden name, which is gone in the end; clear away what a killed process left long ago."""
     for left in file.folder.glob(".*.part"):
         with suppress(OSError):
