@@ -68,7 +68,7 @@ def messages() -> list[str]:
 def test_every_message_is_one_that_is_said(message: str) -> None:
     pieces = [piece.strip() for piece in message.split("…") if len(piece.strip()) > 1]
     assert pieces, "there is nothing to look for"
-    assert [piece for piece in pieces if piece not in said()] == []
+    assert [piece for piece in pieces if piece not in said()] == [], "name it on the page as the program says it now"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
