@@ -1,4 +1,4 @@
-"""The docs name only what there is: every code, command, flag, address and setting, and each message as it is said."""
+"""The docs name only what there is: every code, command, flag, address, setting and anchor, and each message as it is said."""
 
 from __future__ import annotations
 
@@ -90,3 +90,15 @@ def test_every_address_and_setting_named_exists(page: Path) -> None:
     settings = set(re.findall(r"[Tt]he settings? `([a-z]+)`", text))
     assert addresses - set(COMMANDS) == set()
     assert settings - {name for name, _, _ in documentation()} == set()
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_anchor_leads_to_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\(((?!https?:)[^)#]*)#([^)]+)\)", page.read_text("utf-8"))
+    targets = [(page.parent / path if path else page, anchor) for path, anchor in links]
+    assert [(path.name, anchor) for path, anchor in targets if anchor not in anchors(path)] == []
