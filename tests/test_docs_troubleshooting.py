@@ -1,4 +1,4 @@
-"""The docs name only what there is: every code, command, flag, address, setting and anchor, and each message as it is said."""
+"""The docs name only what there is: codes, commands, flags, addresses, settings, headings, and messages as said."""
 
 from __future__ import annotations
 
