@@ -121,8 +121,8 @@ def _loudness(wav: Tensor, sample_rate: int) -> float:
     from torchaudio.functional import loudness
 
     times = math.ceil(_BLOCK * sample_rate / wav.shape[-1])
-    peak = max(1.0, float(wav.abs().max()))  # torchaudio's filters clip at full scale
-    return float(loudness(wav.repeat(1, times) / peak, sample_rate)) + 20 * math.log10(peak)
+    scale = max(1.0, 4 * float(wav.abs().max()))  # torchaudio's filters clip at full scale, and K-weighting adds 4 dB
+    return float(loudness(wav.repeat(1, times) / scale, sample_rate)) + 20 * math.log10(scale)
 
 
 def _clip(wav: Tensor, log: bool, name: str | None) -> Tensor:
