@@ -12,7 +12,7 @@ import torch
 
 import musicgen_bridge
 from musicgen_bridge import MusicGen
-from musicgen_bridge.engine import Row, Sampling, Span
+from musicgen_bridge.engine import Row, Sampling
 from musicgen_bridge.errors import AudioError, ModelError
 from musicgen_bridge.settings import STARTER
 
@@ -161,11 +161,6 @@ def test_a_stride_as_long_as_a_window_is_refused(model: MusicGen) -> None:
     model.max_duration = 1.0  # now shorter than the stride that was set
     with pytest.raises(AssertionError, match="Cannot stride"):
         model.generate(["youpi"])
-
-
-@pytest.mark.parametrize(("stride", "frames"), [(None, (100, None)), (2.5, (100, 38))])
-def test_a_span_in_frames(stride: float | None, frames: tuple[int, int | None]) -> None:
-    assert Span(4, stride).frames(25) == frames
 
 
 def test_progress_is_told_only_where_it_is_asked_for(model: MusicGen, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,6 +172,45 @@ def test_a_recording_that_cannot_be_continued_is_refused(text: Twin, audio: np.n
         take(text.engine, continue_from=audio.astype(np.float32))
 
 
+def test_each_row_may_go_on_from_a_recording_of_its_own(each: Twin) -> None:
+    audio = np.stack([noise(each.engine, 6400), noise(each.engine, 6400)[:, ::-1]])
+    together = take(each.engine, Row(PROMPT, 1), Row(PROMPT, 2), continue_from=audio)
+    for row, (seed, one) in enumerate(zip((1, 2), audio, strict=True)):
+        assert np.array_equal(take(each.engine, Row(PROMPT, seed), continue_from=one).codes[0], together.codes[row])
+
+
+def test_codes_are_the_audio_of_a_take_and_audio_the_codes_it_went_on_from(each: Twin) -> None:
+    audio = noise(each.engine, 6400)
+    result = take(each.engine, continue_from=audio)
+    whole = np.concatenate([result.prompt, result.audio], axis=2)
+    assert np.array_equal(each.engine.decode(result.codes), whole)
+    assert np.array_equal(each.engine.encode(audio[None]), result.codes[:, :, :10])
+
+
+def test_a_stereo_model_s_books_are_left_and_right_in_turn(stereo: Twin) -> None:
+    audio = noise(stereo.engine, 6400)
+    codes = stereo.engine.encode(np.stack([audio, audio[::-1]]))
+    assert codes.shape == (2, 8, 10)
+    assert not np.array_equal(codes[0, ::2], codes[0, 1::2])
+    assert np.array_equal(codes[0, ::2], codes[1, 1::2])
+    decoded = stereo.engine.decode(codes)
+    assert np.array_equal(decoded[0], decoded[1, ::-1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 0), (1, 2, 6400), (1, 6400)])
+def test_what_the_codec_can_t_encode_is_refused(text: Twin, shape: tuple[int, ...]) -> None:
+    with pytest.raises(AudioError, match=r"\[B, 1, N\]"):
+        text.engine.encode(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "code"), [((1, 3, 5), 0), ((4, 5), 0), ((1, 4, 0), 0), ((1, 4, 5), 1 << 20), ((1, 4, 5), -1)]
+)
+def test_codes_of_another_model_are_refused(text: Twin, shape: tuple[int, ...], code: int) -> None:
+    with pytest.raises(ArgumentError, match="Codes"):
+        text.engine.decode(np.full(shape, code))
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 def test_a_take_needs_a_length_and_a_row(text: Twin, seconds: float) -> None:
     with pytest.raises(ArgumentError):

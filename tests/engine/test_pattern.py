@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_bridge.engine.pattern import UNKNOWN, delay, first_unknown, undelay
-from musicgen_bridge.engine.windows import windows
+from musicgen_bridge.engine.windows import Span, windows
 
 P = 9
 
@@ -54,6 +55,16 @@ def test_a_take_that_fits_is_one_window_and_hears_all_that_is_known() -> None:
 def test_a_longer_take_goes_on_by_audiocraft_s_stride() -> None:
     """18 s of 30, as MusicGen.extend_stride: each later window hears the last 12 s of the one before."""
     assert windows(0, 3000, 1500) == [(0, 0, 1500), (900, 1500, 2400), (1800, 2400, 3000)]
+
+
+def test_another_overlap_is_another_stride() -> None:
+    assert windows(0, 3000, 1500, 500) == [(0, 0, 1500), (1000, 1500, 2500), (2000, 2500, 3000)]
+    assert windows(0, 3000, 1500, 0) == [(0, 0, 1500), (1500, 1500, 3000)]
+
+
+@pytest.mark.parametrize(("stride", "frames"), [(None, (100, None)), (2.5, (100, 38))])
+def test_a_span_in_frames(stride: float | None, frames: tuple[int, int | None]) -> None:
+    assert Span(4, stride).frames(25) == frames
 
 
 @given(st.integers(0, 400), st.integers(0, 3000), st.integers(10, 300))
