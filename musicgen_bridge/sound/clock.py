@@ -6,8 +6,8 @@ import time
 from collections import deque
 from typing import Any
 
-_LOOKED_BACK = 64
-"""Callbacks: about a second, in which two clocks part by far less than a millisecond."""
+_LOOKED_BACK = 16
+"""Callbacks: a fraction of a second, in which two clocks part by far less than a millisecond."""
 _LONGEST_LATENCY_S = 2.0
 """What is beyond is no latency: over JACK PortAudio may tell nonsense."""
 
@@ -23,9 +23,16 @@ class StreamClock:
         self._rate = rate
         self._starts: deque[float] = deque(maxlen=_LOOKED_BACK)
 
-    def note(self, frame: int, moment: float) -> None:
-        """Take in that a frame sounds, or sounded, at about `moment`."""
-        self._starts.append(moment - frame / self._rate)
+    def note(self, frame: int, moment: float, *, lost: bool = False) -> None:
+        """Take in that a frame sounds, or sounded, at about `moment`.
+
+        Where frames before it were `lost`, what was noted so far counts no more: it says too early a moment.
+        """
+        start = moment - frame / self._rate
+        if lost:  # never empty, as another thread may look at it
+            self._starts = deque([start], maxlen=_LOOKED_BACK)
+        else:
+            self._starts.append(start)
 
     def moment(self, frame: int) -> float:
         """Return when a frame sounds; at least one was noted."""

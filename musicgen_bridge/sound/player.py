@@ -147,9 +147,9 @@ class Output:
         """Let go of the device, which is there still."""
         self._stream.close()
 
-    def _play(self, out: Frames, count: int, times: Any, _: object) -> None:
+    def _play(self, out: Frames, count: int, times: Any, status: Any) -> None:
         self._asked = time.monotonic()
-        self._clock.note(self._frame, heard_at(times, self.latency))
+        self._clock.note(self._frame, heard_at(times, self.latency), lost=bool(status.output_underflow))
         out[:] = self.tape.read(count, self._clock.moment(self._frame))
         self._frame += count
 

@@ -51,17 +51,20 @@ class Catch:
         self._clock = StreamClock(rate)
         self._blocks: list[Frames] = []
         self._peak = 0.0
+        self._begun = 0.0  # when its first frame sounded, about
 
-    def take(self, block: Frames, moment: float) -> None:
-        """Add frames [n, channels], of which the first one sounded at `moment`."""
-        self._clock.note(self.count, moment)
+    def take(self, block: Frames, moment: float, *, lost: bool = False) -> None:
+        """Add frames [n, channels], of which the first one sounded at `moment`; some before it may be `lost`."""
+        if not self.count:
+            self._begun = moment
+        self._clock.note(self.count, moment, lost=lost)
         self._blocks.append(block)
         self._peak = max(self._peak, float(np.abs(block).max(initial=0.0)))
         self.count += len(block)
 
     def start(self, transport: Transport) -> int:
         """Return the frame of the first bar line; at least one block was taken."""
-        return self._clock.frame(transport.bar_line(self._clock.moment(0) + SETTLE_S))
+        return self._clock.frame(transport.bar_line(self._begun + SETTLE_S))
 
     def level(self) -> float:
         """Return the peak in dBFS since this was last asked, at least that of the last bit of 24."""
@@ -105,7 +108,7 @@ class Input:
     def _take(self, block: Frames, _: int, times: Any, status: Any) -> None:
         self._brought = time.monotonic()
         self.gaps += bool(status.input_overflow)
-        self.catch.take(block.copy(), caught_at(times, self._latency))
+        self.catch.take(block.copy(), caught_at(times, self._latency), lost=bool(status.input_overflow))
 
 
 class Recording:

@@ -95,6 +95,14 @@ def test_late_callbacks_do_not_move_the_clock(delays):
     assert clock.frame(6.0) == 48_000
 
 
+def test_what_was_lost_is_forgotten():
+    clock = StreamClock(48_000)
+    clock.note(0, 1.0)
+    clock.note(512, 1.5, lost=True)
+    clock.note(1024, 1.6)
+    assert clock.frame(1.5) == 512
+
+
 def test_a_latency_that_can_be_none_is_not_believed():
     assert sane(0.02, 0.1) == 0.02
     assert sane(89_478.0, 0.1) == 0.1
