@@ -29,7 +29,7 @@ _Pointer = ctypes.c_void_p
 
 
 class _Parameters(ctypes.Structure):
-    """`struct Step` of kernels/step.cu."""
+    """`struct Step` of kernels/shape.cuh."""
 
     _fields_ = [
         *((name, _Pointer) for name in ("weights", "heads", "norms", "queries", "values", "texts", "embedding")),

@@ -49,11 +49,12 @@ class Kernel:
         self._threads = threads
         self._shared = shared
         self._device = device
-        torch.cuda.synchronize(device)  # there is a context now
-        self._module = _checked(driver.cuModuleLoadData(binary))
-        self._function = _checked(driver.cuModuleGetFunction(self._module, name.encode()))
         largest = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        _checked(driver.cuFuncSetAttribute(self._function, largest, shared))
+        with torch.cuda.device(device):  # the driver takes the context of the device that is current
+            torch.cuda.synchronize()  # there is one now
+            self._module = _checked(driver.cuModuleLoadData(binary))
+            self._function = _checked(driver.cuModuleGetFunction(self._module, name.encode()))
+            _checked(driver.cuFuncSetAttribute(self._function, largest, shared))
 
     def __call__(self, parameters: ctypes.Structure) -> None:
         """Launch it on the current stream with one parameter, a struct that is copied. Raises InternalError."""
@@ -61,7 +62,8 @@ class Kernel:
         stream = torch.cuda.current_stream(self._device).cuda_stream
         grid, block = (self._blocks, 1, 1), (self._threads, 1, 1)
         launch = self._driver.cuLaunchCooperativeKernel
-        _checked(launch(self._function, *grid, *block, self._shared, stream, ctypes.addressof(pointers)))
+        with torch.cuda.device(self._device):
+            _checked(launch(self._function, *grid, *block, self._shared, stream, ctypes.addressof(pointers)))
 
 
 def compiled(source: str, constants: Mapping[str, int], architecture: str) -> bytes:
