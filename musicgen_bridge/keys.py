@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from musicgen_bridge.errors import ArgumentError, PathError
+from musicgen_bridge.plausible import MAX_SECONDS, MAX_STEMS, mode_of, plausible
 from musicgen_bridge.request import SOURCES, Part, RenderRequest, Session, Signature
 from musicgen_bridge.tempo_map import TempoPoint, check_order
 
@@ -18,13 +19,9 @@ Value = str | int | float | bool
 
 Kind = Literal["s", "i", "f", "b"]
 
-MAX_SECONDS = 600.0
-"""The longest stem."""
 MAX_TEMPO_SPAN = 4
 """How many times as fast as its slowest tempo a tempo map may become."""
 LENGTHS = ("bars", "seconds", "beats")
-MAX_STEMS = 32
-"""The most stems of one request: parts times variations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +333,7 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     if merged.get("loudness") == "off":
         merged["loudness"] = None
     merged.setdefault("seed", 0 if merged["file"] else int.from_bytes(os.urandom(4), "big") >> 1)
-    merged["mode"] = _mode(merged)
+    merged["mode"] = mode_of(merged)
     if merged["tempo_map"] and not merged.keys() & set(LENGTHS):
         raise ArgumentError("tempo_map needs a length; give bars, seconds or beats")
     try:
@@ -350,7 +347,7 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
         )
     except ValueError as error:
         raise ArgumentError(f"tempo_map: {error}") from error
-    return _plausible(request)
+    return plausible(request)
 
 
 def wire_values(request: RenderRequest) -> dict[str, Value]:
@@ -365,57 +362,3 @@ def wire_values(request: RenderRequest) -> dict[str, Value]:
         "loudness": "off" if request.loudness is None else request.loudness,
     }
     return {name: value for name, value in values.items() if value is not None and value != ""}
-
-
-def _mode(merged: Mapping[str, Any]) -> str:
-    """Infer the mode from what is given, or check the one that was named against it."""
-    worded = bool(merged.get("prompt") or merged["parts"])
-    mode = merged.get("mode")
-    if mode is None:
-        if merged["file"]:
-            return "fit"
-        if merged["continue_from"]:
-            return "continue"
-        return "melody" if merged["melody"] else "text" if worded else "unconditional"
-    needs = {
-        "text": ("prompt", worded),
-        "melody": ("melody", merged["melody"]),
-        "continue": ("continue", merged["continue_from"]),
-        "fit": ("file", merged["file"]),
-    }
-    if mode in needs and not needs[mode][1]:
-        raise ArgumentError(f"mode {mode} needs {needs[mode][0]}")
-    if mode == "unconditional" and (worded or merged["melody"]):
-        raise ArgumentError("mode unconditional takes neither prompt, parts nor melody")
-    if mode != "fit" and merged["file"]:
-        raise ArgumentError(f"mode {mode} takes no file; leave out one of the two")
-    return str(mode)
-
-
-def _plausible(request: RenderRequest) -> RenderRequest:
-    stems = len(request.rows) * max(1, len(request.separate))
-    if not 1 <= stems <= MAX_STEMS:
-        raise ArgumentError(
-            f"parts, variations and what is separated make {stems} stems; at most {MAX_STEMS} are rendered at once"
-        )
-    if request.has_length:
-        _check_length(request)
-    if request.melody_end is not None and request.melody_end <= request.melody_start:
-        raise ArgumentError("melody_end must lie behind melody_start")
-    if request.file_end is not None and request.file_end <= request.file_start:
-        raise ArgumentError("file_end must lie behind file_start")
-    generated = (request.prompt, request.melody, request.continue_from, request.parts, request.rows[1:])
-    if request.file and any(generated):
-        raise ArgumentError("file is a recording of your own: leave out prompt, melody, continue, parts and variations")
-    if request.stream and request.file:
-        raise ArgumentError("stream plays what is generated, and with file nothing is; leave one of them out")
-    if request.bits == 32 and request.format == "flac":
-        raise ArgumentError("flac takes 16 or 24 bits; choose wav or aiff for 32")
-    return request
-
-
-def _check_length(request: RenderRequest) -> None:
-    if request.duration > MAX_SECONDS:
-        raise ArgumentError(f"{request.duration:.0f} s is too long; at most {MAX_SECONDS:.0f} s are rendered at once")
-    if request.frames < request.sample_rate // 20:
-        raise ArgumentError(f"{request.frames} frames is too short; at least 50 ms are rendered")

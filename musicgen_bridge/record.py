@@ -7,7 +7,6 @@ from typing import Any
 
 from musicgen_bridge.errors import ArgumentError, PathError
 from musicgen_bridge.keys import (
-    MAX_SECONDS,
     NO_PROJECT,
     RENDER_KEYS,
     SESSION_KEYS,
@@ -17,6 +16,7 @@ from musicgen_bridge.keys import (
     table,
     update_session,
 )
+from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RecordRequest, Session
 
 RECORD_KEYS = table(

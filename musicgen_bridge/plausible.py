@@ -1,0 +1,77 @@
+"""What of a request goes together: its mode, and what can't be asked for at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from musicgen_bridge.errors import ArgumentError
+from musicgen_bridge.request import RenderRequest
+
+MAX_SECONDS = 600.0
+"""The longest stem."""
+MAX_STEMS = 32
+"""The most stems of one request: parts times variations."""
+
+
+def mode_of(merged: Mapping[str, Any]) -> str:
+    """Infer the mode from the values of a request, or check the one that was named against them.
+
+    Raises:
+        ArgumentError: they don't go together.
+    """
+    worded = bool(merged.get("prompt") or merged["parts"])
+    mode = merged.get("mode")
+    if mode is None:
+        if merged["file"]:
+            return "fit"
+        if merged["continue_from"]:
+            return "continue"
+        return "melody" if merged["melody"] else "text" if worded else "unconditional"
+    needs = {
+        "text": ("prompt", worded),
+        "melody": ("melody", merged["melody"]),
+        "continue": ("continue", merged["continue_from"]),
+        "fit": ("file", merged["file"]),
+    }
+    if mode in needs and not needs[mode][1]:
+        raise ArgumentError(f"mode {mode} needs {needs[mode][0]}")
+    if mode == "unconditional" and (worded or merged["melody"]):
+        raise ArgumentError("mode unconditional takes neither prompt, parts nor melody")
+    if mode != "fit" and merged["file"]:
+        raise ArgumentError(f"mode {mode} takes no file; leave out one of the two")
+    return str(mode)
+
+
+def plausible(request: RenderRequest) -> RenderRequest:
+    """Return the request if its parts go together.
+
+    Raises:
+        ArgumentError: they don't; the text says which, and what to do.
+    """
+    stems = len(request.rows) * max(1, len(request.separate))
+    if not 1 <= stems <= MAX_STEMS:
+        raise ArgumentError(
+            f"parts, variations and what is separated make {stems} stems; at most {MAX_STEMS} are rendered at once"
+        )
+    if request.has_length:
+        _check_length(request)
+    if request.melody_end is not None and request.melody_end <= request.melody_start:
+        raise ArgumentError("melody_end must lie behind melody_start")
+    if request.file_end is not None and request.file_end <= request.file_start:
+        raise ArgumentError("file_end must lie behind file_start")
+    generated = (request.prompt, request.melody, request.continue_from, request.parts, request.rows[1:])
+    if request.file and any(generated):
+        raise ArgumentError("file is a recording of your own: leave out prompt, melody, continue, parts and variations")
+    if request.stream and request.file:
+        raise ArgumentError("stream plays what is generated, and with file nothing is; leave one of them out")
+    if request.bits == 32 and request.format == "flac":
+        raise ArgumentError("flac takes 16 or 24 bits; choose wav or aiff for 32")
+    return request
+
+
+def _check_length(request: RenderRequest) -> None:
+    if request.duration > MAX_SECONDS:
+        raise ArgumentError(f"{request.duration:.0f} s is too long; at most {MAX_SECONDS:.0f} s are rendered at once")
+    if request.frames < request.sample_rate // 20:
+        raise ArgumentError(f"{request.frames} frames is too short; at least 50 ms are rendered")
