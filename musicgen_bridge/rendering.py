@@ -16,9 +16,9 @@ from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
+from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.stems.files import disk_errors
 from musicgen_bridge.stems.manifest import Take, read_take
-from musicgen_bridge.stems.paths import STEM_FOLDER
 
 Tell = Callable[[Progress], None]
 Note = Callable[[str], None]

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import Self
+from typing import BinaryIO, Self
 
 from musicgen_bridge.errors import PathError
 
@@ -17,7 +17,7 @@ MAX_NAME_BYTES = 255
 class Roots(tuple[Path, ...]):
     """The allowed roots, resolved; a path from the wire goes through `project` or `readable` before anything else.
 
-    Both only stat, never open, so that no FIFO or device can hold the daemon up.
+    Both only stat, never open, so that no FIFO or device can hold the daemon up; `open_plain` opens what they return.
     """
 
     __slots__ = ()
@@ -70,6 +70,27 @@ class Roots(tuple[Path, ...]):
     def _outside(self, path: str) -> PathError:
         allowed = " or ".join(str(root) for root in self) or "no folder at all"
         return PathError(f"{shown(path)} lies outside of the allowed folders; only {allowed} may be used")
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a regular file to read it, and never wait for one that is not.
+
+    A path may change between the check by `Roots` and now, so the opened file itself is asked what it is. O_NONBLOCK
+    and O_NOFOLLOW exist on POSIX alone; Windows has neither FIFOs in folders nor links without the right to make them.
+
+    Raises PathError if it is missing, may not be read, or is not a regular file.
+    """
+    flags = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NONBLOCK", "O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC"))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | flags)
+    except PermissionError:
+        raise PathError(f"{shown(path)} may not be read; give this user the right to read it") from None
+    except (OSError, ValueError):
+        raise PathError(f"{shown(path)} can't be opened; name a plain file that exists") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PathError(f"{shown(path)} is not a plain file; name an audio file")
+    return os.fdopen(descriptor, "rb")
 
 
 def check_text(path: str, kind: type[PurePath] = PurePath) -> PurePath:

@@ -23,8 +23,8 @@ from musicgen_bridge.reporter import Reporter, stages_of
 from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
+from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.sound.playback import Playback
-from musicgen_bridge.stems.paths import STEM_FOLDER
 from musicgen_bridge.stems.publish import check_space, publish, space_for
 from musicgen_bridge.stems.read import Recording, read_audio, read_end
 from musicgen_bridge.takes import Made, Result, mixes_of, of_mix, takes_of

@@ -11,14 +11,12 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import stat
 import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from musicgen_bridge.errors import DiskError, PathError
 from musicgen_bridge.roots import shown
@@ -53,27 +51,6 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in _GONE:
             raise PathError(f"{place} is gone; choose a project folder that exists") from error
         raise DiskError(f"writing at {place} failed ({error.strerror}); check the disk and render again") from error
-
-
-def open_plain(path: Path) -> BinaryIO:
-    """Open a regular file to read it, and never wait for one that is not.
-
-    A path may change between the check by `Roots` and now, so the opened file itself is asked what it is. O_NONBLOCK
-    and O_NOFOLLOW exist on POSIX alone; Windows has neither FIFOs in folders nor links without the right to make them.
-
-    Raises PathError if it is missing, may not be read, or is not a regular file.
-    """
-    flags = sum(getattr(os, name, 0) for name in ("O_BINARY", "O_NONBLOCK", "O_NOFOLLOW", "O_NOCTTY", "O_CLOEXEC"))
-    try:
-        descriptor = os.open(path, os.O_RDONLY | flags)
-    except PermissionError:
-        raise PathError(f"{shown(path)} may not be read; give this user the right to read it") from None
-    except (OSError, ValueError):
-        raise PathError(f"{shown(path)} can't be opened; name a plain file that exists") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise PathError(f"{shown(path)} is not a plain file; name an audio file")
-    return os.fdopen(descriptor, "rb")
 
 
 def make_folder(parent: Path, name: str) -> Path:

@@ -9,15 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from musicgen_bridge import __version__
-from musicgen_bridge.errors import ArgumentError, BridgeError
+from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.keys import RENDER_KEYS, check_values, make_request, suggestion, wire_values
 from musicgen_bridge.request import Part, RenderRequest, Session
 from musicgen_bridge.roots import shown
-from musicgen_bridge.stems.files import open_plain
-
-FORMAT = 1
-"""Version of the sidecar's layout; it rises when an older reader would misread a newer file."""
-MAX_BYTES = 1 << 20
+from musicgen_bridge.sidecar import FORMAT, read_sidecar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,23 +73,13 @@ def read_take(path: Path) -> Take:
         ArgumentError: it is no sidecar, of a newer layout, or has an unknown, missing or wrong field.
         PathError: it is no plain file or may not be read.
     """
-    with open_plain(path) as file:
-        data = file.read(MAX_BYTES)  # what is cut off here can't be parsed
     try:
-        return _take(data)
-    except BridgeError as error:
+        return _take(read_sidecar(path))
+    except ArgumentError as error:
         raise ArgumentError(f"{shown(path)} can't be rendered again: {error.text}") from error
 
 
-def _take(data: bytes) -> Take:
-    try:
-        values = json.loads(data)
-    except (ValueError, RecursionError):
-        values = None
-    if not isinstance(values, dict) or "format" not in values or "request" not in values:
-        raise ArgumentError("it is not a take; name the .json file beside a stem")
-    if values.pop("format") != FORMAT:
-        raise ArgumentError(f"its layout is not {FORMAT}; use the version of musicgen-bridge that wrote it")
+def _take(values: dict[str, Any]) -> Take:
     known = {entry.name for entry in fields(Take)}
     for name in values.keys() | known:
         if name not in known:

@@ -7,8 +7,6 @@ import unicodedata
 
 from musicgen_bridge.stems.manifest import Take
 
-STEM_FOLDER = "MusicGen"
-"""Below the project: the only place that is written to."""
 RAW_FOLDER = ".raw"
 """Below `STEM_FOLDER`: what the model itself made, at its own rate and before any matching."""
 MAX_NAME = 104

@@ -10,9 +10,10 @@ import numpy as np
 from musicgen_bridge.errors import DiskError, InternalError
 from musicgen_bridge.request import RenderRequest, Stem
 from musicgen_bridge.roots import Roots
+from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.stems.files import NewFile, appear, disk_errors, make_folder
 from musicgen_bridge.stems.manifest import Take, to_json
-from musicgen_bridge.stems.paths import RAW_FOLDER, STEM_FOLDER, stem_name
+from musicgen_bridge.stems.paths import RAW_FOLDER, stem_name
 from musicgen_bridge.stems.write import Audio, encode_raw, encode_stem
 
 

@@ -14,8 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError
-from musicgen_bridge.roots import shown
-from musicgen_bridge.stems.files import open_plain
+from musicgen_bridge.roots import open_plain, shown
 
 RATES = (4_000, 384_000)
 SILENCE = 1e-4

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from musicgen_bridge.request import RecordRequest, Stem
 from musicgen_bridge.roots import Roots
+from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.stems.chunks import acid, with_chunks
 from musicgen_bridge.stems.files import NewFile, appear, make_folder
-from musicgen_bridge.stems.paths import STEM_FOLDER, slug
+from musicgen_bridge.stems.paths import slug
 from musicgen_bridge.stems.write import Audio, encode_recording
 
 RECORDING_FOLDER = "recordings"
