@@ -23,8 +23,8 @@ def settings() -> str:
     rows = []
     for name, variable, text in documentation():
         value = getattr(standing, name)
-        default = f"`{value}`" if isinstance(value, str | int | float) else ""
-        flag = {"roots": "`--root`", "models": ""}.get(name, f"`--{name}`")
+        default = f"`{str(value).lower()}`" if isinstance(value, str | int | float) else ""
+        flag = {"roots": "`--root`", "models": ""}.get(name, f"`--{name.replace('_', '-')}`")
         rows.append((f"`{name}`", flag, f"`{variable}`" if variable else "", default, text))
     return _table(("in the file", "flag", "environment", "default", "meaning"), rows)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import logging
 import logging.handlers
 import os
 import secrets
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +72,7 @@ class _Daemon:
             try:
                 server = await serve(settings.host, settings.port)
             except OSError as error:
-                return _unusable_port(settings, error)
+                return _unusable_port(error, settings.host, settings.port, "--port")
             stopping.push_async_callback(server.close)
             token = read_token(settings.home)
             _write_logs(settings.home)
@@ -81,6 +84,11 @@ class _Daemon:
             self._recorder = Recorder(settings, self._jobs, desk.transport)
             self._follow = Follow(settings.follow, lambda: desk.told_at, desk.follow, self._loop.time)
             self._midi = self._controllers(server, desk)
+            if settings.panel:
+                try:
+                    stopping.push_async_callback(await self._open_panel(server, desk, token))
+                except OSError as error:
+                    return _unusable_port(error, "127.0.0.1", settings.panel_port, "--panel-port")
             desk.open()
             stopping.push_async_callback(desk.close)
             desk.on_transport = self._follow_transport
@@ -145,6 +153,21 @@ class _Daemon:
         server.local[CLIENT] = midi.hear
         return midi
 
+    async def _open_panel(self, server: Server, desk: Desk, token: str) -> Callable[[], Awaitable[None]]:
+        """Serve the page as a client of the desk inside this process; return what closes it. Raises OSError."""
+        from musicgen_bridge.panel.serve import Panel
+
+        panel = Panel(
+            server,
+            session=lambda: desk.session,
+            roots=self._settings.allowed_roots,
+            # The same after a restart, so that an open page goes on; and of no use for /musicgen/quit.
+            token=hmac.new(token.encode(), b"panel", hashlib.sha256).hexdigest(),
+            port=self._settings.panel_port,
+        )
+        await panel.open()
+        return panel.close
+
     def _state(self) -> dict[str, str | int | float]:
         """Return what /musicgen/status tells of the daemon."""
         return {
@@ -197,7 +220,8 @@ class _Daemon:
         settings = self._settings
         print(
             f"musicgen-bridge {__version__} is ready: {self._worker.model} on {self._worker.device}, OSC on"
-            f" {settings.host}:{settings.port} (UDP and TCP), project {settings.project or 'as the session says'}",
+            f" {settings.host}:{settings.port} (UDP and TCP), project {settings.project or 'as the session says'}"
+            + (f", page http://127.0.0.1:{settings.panel_port}" if settings.panel else ""),
             flush=True,
         )
 
@@ -210,12 +234,12 @@ def _complain(error: BridgeError) -> None:
     print(f"{error.code} {error.text}", file=sys.stderr, flush=True)
 
 
-def _unusable_port(settings: Settings, error: OSError) -> int:
-    owner = port_owner(settings.port)
+def _unusable_port(error: OSError, host: str, port: int, flag: str) -> int:
+    owner = port_owner(port)
     if owner:
-        text = f"port {settings.port} is taken by {owner}; end it, or start with another --port"
+        text = f"port {port} is taken by {owner}; end it, or start with another {flag}"
     else:
-        text = f"port {settings.port} on {settings.host} can't be used: {error.strerror or error}"
+        text = f"port {port} on {host} can't be used: {error.strerror or error}"
     print(text, file=sys.stderr, flush=True)
     return UNUSABLE
 

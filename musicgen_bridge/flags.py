@@ -19,6 +19,8 @@ Command = Callable[..., Any]
 
 SETTINGS = tuple(name for name, variable, _ in documentation() if variable)
 """The settings that a flag can hold: all but tables."""
+SWITCHES = ("panel",)
+"""The settings that are on or off."""
 _METAVARS = {"s": "TEXT", "i": "WHOLE", "f": "NUMBER"}
 
 
@@ -34,10 +36,11 @@ def setting_flags(*names: str) -> Callable[[Command], Command]:
 
         for name in reversed(names):
             variable, text = texts[name]
-            flag = "--root" if name == "roots" else f"--{name}"
-            click.option(flag, name, multiple=name == "roots", metavar="TEXT", help=f"{text} [{variable}]")(
-                with_settings
-            )
+            flag = "--root" if name == "roots" else f"--{name.replace('_', '-')}"
+            kind: dict[str, Any] = {"multiple": name == "roots", "metavar": "TEXT"}
+            if name in SWITCHES:
+                flag, kind = f"{flag}/--no-{name}", {"default": None}
+            click.option(flag, name, help=f"{text} [{variable}]", **kind)(with_settings)
         file = click.Path(path_type=Path)
         return click.option("--config", type=file, metavar="FILE", help="settings to read instead of the user's own")(
             with_settings

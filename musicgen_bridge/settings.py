@@ -85,6 +85,8 @@ class Settings:
         default=("midi",),
         metadata={"doc": f"whose tempo is followed, the first that is there: {', '.join(TEMPO_SOURCES)}; or none"},
     )
+    panel: bool = field(default=False, metadata={"doc": "serve the local web page, on loopback alone"})
+    panel_port: int = field(default=32051, metadata={"doc": "TCP port of the page"})
     presets: Path = field(
         default_factory=lambda: platformdirs.user_config_path(APP, appauthor=False) / "presets",
         metadata={"doc": "folder of the user's own presets, and of controller maps in its folder controllers"},
@@ -138,6 +140,14 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
         return number
 
     return read
+
+
+def _switch(value: Any) -> bool:
+    words = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+    known = words.get(str(value).lower())
+    if known is None:
+        raise ArgumentError(f"must be true or false, not {value!r}")
+    return known
 
 
 def _decibels(low: float, high: float) -> Callable[[Any], float]:
@@ -222,6 +232,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "output": _text,
     "volume": _decibels(-60, 12),
     "follow": _sources,
+    "panel": _switch,
+    "panel_port": _whole(1, 65_535),
     "presets": _folder,
     "state": _folder,
 }

@@ -112,3 +112,10 @@ def test_demucs_is_a_folder_or_what_the_hub_s_cache_holds(monkeypatch, tmp_path)
 
 def test_every_setting_is_documented():
     assert {name for name, _, _ in settings.documentation()} == set(settings._READERS)
+
+
+@pytest.mark.parametrize(("said", "meant"), [("1", True), ("on", True), ("off", False), ("False", False)])
+def test_a_switch_is_on_or_off(file, said, meant):
+    assert load(file=file("panel = true\n"), environment={"MUSICGEN_BRIDGE_PANEL": said}).panel is meant
+    with pytest.raises(ArgumentError, match="panel in the environment must be true or false"):
+        load(environment={"MUSICGEN_BRIDGE_PANEL": "perhaps"})

@@ -74,12 +74,20 @@ def read_end(path: Path, *, seconds: float) -> Recording:
         return _read(file, path, max(0, file.frames - round(seconds * file.samplerate)), file.frames)
 
 
+def read_raw(path: Path) -> Recording:
+    """Return a take as the model made it; `path` is that of its raw take. Raises as `read_audio`."""
+    with _opened(path) as file:
+        found = re.fullmatch(r"divided by (\S+)", file.comment)
+        raw = _read(file, path, 0, file.frames)
+    return Recording(raw.audio * np.float32(found[1] if found else 1), raw.sample_rate)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     with open_plain(path) as stream:
         try:
             with soundfile.SoundFile(stream) as file:
-                _check_head(file, path)
+                check_head(file, path)
                 yield file
         except soundfile.LibsndfileError as error:
             raise AudioError(
@@ -87,7 +95,8 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             ) from error
 
 
-def _check_head(file: soundfile.SoundFile, path: Path) -> None:
+def check_head(file: soundfile.SoundFile, path: Path) -> None:
+    """Raise AudioError where a file is empty, cut short, of more than two channels or of a rate outside `RATES`."""
     if file.frames <= 0:
         raise AudioError(f"{shown(path)} holds no sound (0 frames); record or export it again")
     if file.channels > 2:
