@@ -1,10 +1,11 @@
-"""What every room's tests share: a real daemon on a free port, and the starter model once."""
+"""What every room's tests share: how they are spread over the cores, and a real daemon on a free port."""
 
 from __future__ import annotations
 
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it, before torch is first imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of the tests' workers and daemons has one core's share
 
 import signal
 import socket
@@ -13,12 +14,50 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from musicgen_bridge.client import Bridge, pairs
 
 COMMAND = [sys.executable, "-m", "musicgen_bridge.cli"]
+LIVE = (
+    "tests/sound/test_live_sound.py",
+    "tests/control/test_midi.py",
+    "tests/control/test_midi_controllers.py",
+    "tests/follow/test_jack.py",
+    "tests/follow/test_link.py",
+    "tests/follow/test_ardour.py",
+    "tests/ardour/test_render.py",
+)
+"""Tests with sound, MIDI clock or a transport in real time. They run one at a time and come first."""
+
+hypothesis.settings.register_profile("any machine", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("any machine")
+
+
+class Spread(LoadFileScheduling):
+    """pytest-xdist's files to workers, but all of the live tests to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "live" if nodeid.startswith(LIVE) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Spread(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.nodeid.startswith(LIVE))
+
+
+def pytest_runtest_setup(item):
+    """Have a worker of pytest-xdist, and what it starts, give way to the live tests once it has none itself."""
+    process = psutil.Process()
+    usual, low = (psutil.NORMAL_PRIORITY_CLASS, psutil.BELOW_NORMAL_PRIORITY_CLASS) if psutil.WINDOWS else (0, 10)
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(LIVE) and process.nice() == usual:
+        process.nice(low)
 
 
 def free_port() -> int:
