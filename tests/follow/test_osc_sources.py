@@ -53,7 +53,7 @@ def live():
 
     dispatcher.map("/live/song/get/*", answer)
     server = BlockingOSCUDPServer(("127.0.0.1", 0), dispatcher)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     yield song, server.server_address[1], answered
     server.shutdown()
     server.server_close()

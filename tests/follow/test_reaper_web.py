@@ -54,7 +54,7 @@ class Reaper:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True).start()
 
     def body(self):
         return answer(seconds=self.seconds, state=1 if self.step else 0, **self.song)
