@@ -20,6 +20,46 @@ REPEATABLE = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBac
 """The kinds of attention that give the same result twice; in float16 on an H100 cuDNN's does not."""
 
 
+class Advance:
+    """The steps of one batch, in the form that is fastest where the model is.
+
+    On CUDA a step is our own kernel where it fits the model and the batch, else a CUDA graph; `plainly` runs it as
+    other devices do.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        condition: Condition,
+        sequence: Tensor,
+        sampling: Sampling,
+        cache: Cache,
+        *,
+        plainly: bool = False,
+    ) -> None:
+        on_cuda = model.device.type == "cuda"
+        self.fused = not plainly and FusedStep.fits(model, condition)
+        step = (FusedStep if self.fused else Step)(model, condition, sequence, sampling, cache)
+        self._step: Step | FusedStep = step
+        self._run = GraphedStep(step) if isinstance(step, Step) and on_cuda and not plainly else step
+        self._pace = Pace() if on_cuda else None
+
+    def prefill(self, known: int) -> None:
+        """Take in the prefix and the first `known` positions of the sequence."""
+        self._step.prefill(known)
+
+    def resume(self, known: int) -> None:
+        """Go on after `known` positions: the cache holds them, and the prefix, already."""
+        if isinstance(self._step, Step):
+            self._step.position.fill_(known)
+
+    def __call__(self, position: int, noise: Tensor | None) -> None:
+        """Draw what is unknown at a position of the sequence, the one after the last."""
+        self._run(self._step.reach(position), noise)
+        if self._pace is not None:
+            self._pace()
+
+
 @torch.inference_mode()
 @sdpa_kernel(REPEATABLE)
 def decode(
@@ -37,21 +77,14 @@ def decode(
     """Return `codes` [B, K, T] with every `UNKNOWN` drawn, calling `on_step` after each step.
 
     `on_codes` is given the frames [B, K, t] that are whole so far, after each step that has completed one.
-    `cache` holds a row for each of the condition's R, and P + T + K / channels - 1 positions. On CUDA a step is our own
-    kernel where it fits the model and the batch, else a CUDA graph; `plainly` runs it as other devices do.
+    `cache` holds a row for each of the condition's R, and P + T + K / channels - 1 positions. `plainly` is `Advance`'s.
     """
     sequence = delay(codes, model.config.channels, model.config.pad)  # [B, K, S]
     first, lag = first_unknown(sequence), model.config.lag
-    fused = not plainly and FusedStep.fits(model, condition)
-    step = (FusedStep if fused else Step)(model, condition, sequence, sampling, cache)
-    step.prefill(first - 1)
-    on_cuda = model.device.type == "cuda"
-    advance = GraphedStep(step) if isinstance(step, Step) and on_cuda and not plainly else step
-    pace = Pace() if on_cuda else None
+    advance = Advance(model, condition, sequence, sampling, cache, plainly=plainly)
+    advance.prefill(first - 1)
     for position in range(first, sequence.shape[2]):
-        advance(step.reach(position), None if sampling.greedy else draw())
-        if pace is not None:
-            pace()
+        advance(position, None if sampling.greedy else draw())
         on_step()
         if on_codes is not None and position > lag:
             on_codes(undelay(sequence[:, :, : position + 1], model.config.channels))

@@ -15,17 +15,20 @@ from torch import Tensor
 from musicgen_bridge.engine import config as configs
 from musicgen_bridge.engine import kernels, weights
 from musicgen_bridge.engine.cache import Cache
+from musicgen_bridge.engine.checkpoint import Find
 from musicgen_bridge.engine.chroma import HOP, SAMPLE_RATE, chroma_window, melody_chroma
 from musicgen_bridge.engine.codec import Codec
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.config import Family, ModelConfig
 from musicgen_bridge.engine.decode import decode
 from musicgen_bridge.engine.device import device_called, memory
+from musicgen_bridge.engine.ensemble import Ensemble, Voice
+from musicgen_bridge.engine.layouts import nowhere, opened
 from musicgen_bridge.engine.live import Live
-from musicgen_bridge.engine.pattern import UNKNOWN
+from musicgen_bridge.engine.pattern import UNKNOWN, delay
 from musicgen_bridge.engine.sampler import Noise, Sampling
 from musicgen_bridge.engine.text import MAX_TOKENS, TextEncoder, load_tokenizer
-from musicgen_bridge.engine.transformer import Condition, Transformer
+from musicgen_bridge.engine.transformer import Transformer
 from musicgen_bridge.engine.windows import Span, Window, windows
 from musicgen_bridge.errors import ArgumentError, AudioError, ModelError
 
@@ -63,11 +66,36 @@ class Take:
     codes: NDArray[np.int64]  # [B, K, T], of both
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A batch of B rows, conditioned and not drawn yet."""
+
+    texts: list[Tensor | None]  # [S, d_text] each
+    chromas: list[Tensor | None]  # [T, bins] each
+    known: Tensor  # [B, K, P], the codes of what is gone on from
+    samples: int
+    """Of the new part."""
+    windows: list[Window]
+    guided: bool
+    sampling: Sampling
+    draw: Noise
+
+
 class Engine:
     """A loaded model. It renders one batch at a time; after any error it is as usable as before."""
 
-    def __init__(self, name: str, config: ModelConfig, text: TextEncoder, model: Transformer, codec: Codec) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: ModelConfig,
+        text: TextEncoder,
+        model: Transformer,
+        codec: Codec,
+        files: tuple[Path, ...] = (),
+    ) -> None:
+        """`files` are those that the weights were read from."""
         self.name = name
+        self.files = files
         self.family: Family = config.family
         self.device = model.device
         self.dtype = model.dtype
@@ -80,9 +108,12 @@ class Engine:
 
     @classmethod
     @memory()
-    def load(cls, folder: Path, device: str = "auto", dtype: str = "auto", *, fast: bool = True) -> Engine:
-        """Return the engine of a checkpoint `folder` in the stock Hugging Face layout.
+    def load(
+        cls, folder: Path, device: str = "auto", dtype: str = "auto", *, fast: bool = True, find: Find = nowhere
+    ) -> Engine:
+        """Return the engine of a checkpoint `folder` in Hugging Face's layout or Audiocraft's, or of a LoRA adapter.
 
+        The last two name other models, which `find` finds by their names on the hub.
         `device` is auto, cuda, mps or cpu; `dtype` is auto, float32, float16 or bfloat16 and concerns the language
         model alone. `fast` has kernels of our own where the GPU takes them; the portable path is their off switch
         and their oracle. Raises ModelError where the folder is no MusicGen, ArgumentError where the device is not
@@ -90,9 +121,9 @@ class Engine:
         """
         where = device_called(device)
         kind = _dtype(dtype, where)
-        config = configs.read(folder)
-        tokenizer = load_tokenizer(folder, config.text)
-        with weights.Checkpoint.open(folder, where) as checkpoint:
+        with opened(folder, where, find) as checkpoint:
+            config = configs.parse(checkpoint.config)
+            tokenizer = load_tokenizer(checkpoint.tokenizer, config.text)
             text = TextEncoder(tokenizer, weights.text(checkpoint, config.text), config.text)
             codec = Codec.load(checkpoint.codec(), config.codec, where)
             _check_fit(codec, config)
@@ -100,7 +131,7 @@ class Engine:
             positions = config.chroma_length + MAX_TOKENS + window
             packed = fast and kind != torch.float32 and kernels.available(where)
             model = Transformer(weights.decoder(checkpoint, config, kind, packed), config.decoder, positions)
-        return cls(folder.name, config, text, model, codec)
+        return cls(folder.name, config, text, model, codec, checkpoint.files)
 
     @property
     def sample_rate(self) -> int:
@@ -154,33 +185,87 @@ class Engine:
         the first row's new part [C, n] piece by piece as it becomes final; what any of them raises ends the take.
         Raises ArgumentError, AudioError, ModelError or OutOfMemoryError.
         """
-        tell, tick = on_stage or (lambda stage: None), on_step or (lambda done, total: None)
+        tell = on_stage or (lambda stage: None)
         tell("conditioning")
+        draft = self.draft(rows, seconds, sampling=sampling, continue_from=continue_from, span=span)
+        tell("generating")
+        codes = self.codes(draft, on_step=on_step, on_audio=on_audio)
+        tell("decoding")
+        return self.take(draft, codes)
+
+    @memory()
+    @torch.inference_mode()
+    def draft(
+        self,
+        rows: Sequence[Row],
+        seconds: float,
+        *,
+        sampling: Sampling,
+        continue_from: Floats | None = None,
+        span: Span | None = None,
+    ) -> Draft:
+        """Return a take that is conditioned and can be drawn; as `generate`, of which this is the first third."""
         frames = self._frames(rows, seconds)
         texts, chromas = self._heard(rows)
         codes = self._prompt(continue_from, len(rows))  # [B, K, P]
         before = codes.shape[2]
         span = span or Span(self.max_duration)
-        length, overlap = span.frames(self.frame_rate)
-        spans = windows(before, before + frames, length, overlap)
-        guided = sampling.guidance != 1 and any(row.prompt or row.melody for row in rows)
-        draw = Noise([row.seed for row in rows], self._decoder.codebooks, self._decoder.vocab, self.device)
-        progress = _Progress(tick, sum(at.stop - at.known + self._decoder.lag for at in spans))
-        samples = math.floor(seconds * self.sample_rate + 0.5)
-        live = Live(self._codec, self.channels, before, samples, on_audio) if on_audio else None
-        tell("generating")
-        for at in spans:
-            heard = condition(self._model, texts, self._at(chromas, at.start - before), guided)
+        return Draft(
+            texts=texts,
+            chromas=chromas,
+            known=codes,
+            samples=math.floor(seconds * self.sample_rate + 0.5),
+            windows=windows(before, before + frames, *span.frames(self.frame_rate)),
+            guided=sampling.guidance != 1 and any(row.prompt or row.melody for row in rows),
+            sampling=sampling,
+            draw=Noise([row.seed for row in rows], self._decoder.codebooks, self._decoder.vocab, self.device),
+        )
+
+    @memory()
+    @torch.inference_mode()
+    def codes(
+        self,
+        draft: Draft,
+        *,
+        on_step: Callable[[int, int], None] | None = None,
+        on_audio: Callable[[Floats], None] | None = None,
+    ) -> Tensor:
+        """Return the codes [B, K, T] of a draft, drawn as a batch of its own."""
+        codes, before = draft.known, draft.known.shape[2]
+        total = sum(at.stop - at.known + self._decoder.lag for at in draft.windows)
+        progress = _Progress(on_step or (lambda done, total: None), total)
+        live = Live(self._codec, self.channels, before, draft.samples, on_audio) if on_audio else None
+        for at in draft.windows:
+            heard = condition(self._model, draft.texts, self._at(draft.chromas, at.start - before), draft.guided)
             ahead = codes.new_full((*codes.shape[:2], at.stop - at.known), UNKNOWN)
             window = torch.cat([codes[:, :, at.start :], ahead], dim=2)
             hear = live.from_frame(at.start) if live else None
-            room = self._room(heard, at)
-            window = decode(self._model, heard, window, sampling, draw, room, progress, on_codes=hear)
+            rows, prefix = heard.prefix.shape[:2]
+            room = self._room(rows, prefix + at.stop - at.start + self._decoder.lag)
+            window = decode(self._model, heard, window, draft.sampling, draft.draw, room, progress, on_codes=hear)
             codes = torch.cat([codes[:, :, : at.start], window], dim=2)
         if live is not None:
             live.end(codes)
-        tell("decoding")
-        return self._take(codes, before, samples)
+        return codes
+
+    @memory()
+    @torch.inference_mode()
+    def take(self, draft: Draft, codes: Tensor) -> Take:
+        """Return the audio of a draft whose `codes` [B, K, T] have been drawn."""
+        audio, cut = self._decode(codes), draft.known.shape[2] * self._codec.hop
+        return Take(audio[:, :, cut : cut + draft.samples], audio[:, :, :cut], codes.cpu().numpy())
+
+    def ensemble(self, draft: Draft) -> Ensemble:
+        """Return an empty batch for takes that are drawn as this one is."""
+        return Ensemble(self._model, draft.sampling, draft.guided, self._room)
+
+    @torch.inference_mode()
+    def voice(self, draft: Draft) -> Voice:
+        """Return a draft of one window as a part of an ensemble."""
+        (at,) = draft.windows
+        ahead = draft.known.new_full((*draft.known.shape[:2], at.stop - at.known), UNKNOWN)
+        sequence = delay(torch.cat([draft.known, ahead], dim=2), self._decoder.channels, self._decoder.pad)
+        return Voice(draft.texts, self._at(draft.chromas, at.start - draft.known.shape[2]), sequence, draft.draw)
 
     def warm_up(self) -> None:
         """Render half a second, so that the first take waits for nothing that is done once."""
@@ -271,20 +356,13 @@ class Engine:
         waves = [stream.push(piece, last=piece is pieces[-1]) for piece in pieces]
         return torch.cat(waves, dim=2).view(rows, self.channels, -1).cpu().numpy()
 
-    def _room(self, heard: Condition, span: Window) -> Cache:
-        """Return a cache that holds the window, the last one if it can."""
-        rows, before = heard.prefix.shape[:2]
-        length = before + span.stop - span.start + self._decoder.lag
+    def _room(self, rows: int, length: int) -> Cache:
+        """Return a cache of so many rows and positions, the last one if it can."""
         if self._cache is None or not self._cache.fits(rows, length):
             self._cache = None  # before the next is allocated: there may be no room for both
             length = -(-length // 256) * 256
             self._cache = Cache.allocate(self._decoder, rows, length, self.device, self._model.dtype)
         return self._cache
-
-    def _take(self, codes: Tensor, before: int, samples: int) -> Take:
-        """Return the audio of `codes` [B, K, T], of which the first `before` frames are the continued recording."""
-        audio, cut = self._decode(codes), before * self._codec.hop
-        return Take(audio[:, :, cut : cut + samples], audio[:, :, :cut], codes.cpu().numpy())
 
 
 class _Progress:

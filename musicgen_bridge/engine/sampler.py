@@ -42,6 +42,14 @@ class Noise:
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
         self._buffer = torch.empty(len(seeds), codebooks, vocab, device=device)
 
+    @classmethod
+    def together(cls, each: Sequence[Noise]) -> Noise:
+        """Return the noise of several batches as one; every row goes on from where its generator is."""
+        joined = cls.__new__(cls)
+        joined._generators = [generator for noise in each for generator in noise._generators]
+        joined._buffer = torch.cat([noise._buffer for noise in each])
+        return joined
+
     def __call__(self) -> Tensor:
         """Return the next noise [B, K, V], in a buffer that the next call writes again."""
         for row, generator in zip(self._buffer, self._generators, strict=True):
