@@ -175,6 +175,8 @@ class _Daemon:
             "version": __version__,
             "model": self._worker.model or self._settings.model,
             "device": self._worker.device,
+            "memory": self._worker.memory[0] >> 20,
+            "memory_total": self._worker.memory[1] >> 20,
             "queued": self._jobs.queued,
             "running": len(self._jobs.running),
             "midi": self._midi.status,

@@ -3,9 +3,10 @@
 In:  {"do": "start", "settings": {…}} first, then {"do": "render", "job": 7, "request": {…}},
      {"do": "cancel", "job": 7}, {"do": "ping", "n": 3}, {"do": "transport", "transport": {…Transport}}, which also
      stands in each render, {"do": "silence", "job": 7}: it is not to be heard any more
-Out: {"is": "ready", "model": …, "device": …}, {"is": "pong", "n": 3},
+Out: {"is": "ready", "model": …, "device": …, "memory": [used, total]}, {"is": "pong", "n": 3},
      {"is": "progress", "job": 7, …Progress}, {"is": "note", "job": 7, "text": …},
-     {"is": "done", "job": 7, "stems": […Stem]}, {"is": "fail", "job": 7 or null, "code": …, "text": …}
+     {"is": "done", "job": 7, "stems": […Stem], "model": …, "memory": …},
+     {"is": "fail", "job": 7 or null, "code": …, "text": …}
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def main() -> int:
     except Exception as error:
         out.fail(None, error)
         return 1
-    out.say(**{"is": "ready"}, model=worker.model, device=worker.device)
+    out.say(**{"is": "ready"}, model=worker.model, device=worker.device, memory=_memory(worker))
     while True:
         _render(worker, commands, out, *commands.renders.get())
 
@@ -122,10 +123,22 @@ def _render(worker: Worker, commands: _In, out: _Out, job: int, request: dict[st
             cancelled=lambda: job in commands.cancelled,
             transport=lambda: commands.transport,
         )
-        out.say(**{"is": "done"}, job=job, stems=[stem.to_json() for stem in stems], model=worker.model)
+        done = [stem.to_json() for stem in stems]
+        out.say(**{"is": "done"}, job=job, stems=done, model=worker.model, memory=_memory(worker))
     except Exception as error:
         out.fail(job, error)
     commands.cancelled.discard(job)
+
+
+def _memory(worker: Worker) -> tuple[int, int]:
+    """Return the bytes of the device's memory in use and there; asked between renders alone, as a graph's capture
+    would not bear it.
+    """
+    import torch
+
+    from musicgen_bridge.engine.device import memory_of
+
+    return memory_of(torch.device(worker.device)) if worker.device else (0, 0)
 
 
 if __name__ == "__main__":

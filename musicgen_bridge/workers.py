@@ -47,6 +47,8 @@ class Worker:
     on_state: Callable[[], None] = lambda: None
     model: str = ""
     device: str = ""
+    memory: tuple[int, int] = (0, 0)
+    """Bytes of the device's memory that were in use after the last render, and that there are; 0 while unknown."""
     fatal: BridgeError | None = None
     """Why the worker could not come up the first time; nothing will change that, so the daemon ends."""
     task: asyncio.Task[None] = field(init=False)
@@ -156,6 +158,7 @@ class Worker:
             case "ready":
                 self._up = self._was_up = True
                 self.model, self.device = message["model"], message["device"]
+                self.memory = tuple(message["memory"])
                 log.info("the worker is warm: %s on %s", self.model, self.device)
                 self.feed()
             case "progress":
@@ -167,7 +170,7 @@ class Worker:
                 if self._job is not None and message["job"] == self._job.number:
                     self.jobs.note(self._job, message["text"])
             case "done":
-                self.model = message["model"]
+                self.model, self.memory = message["model"], tuple(message["memory"])
                 if (job := self._let_go()) is not None:
                     self.jobs.finish(job, [Stem.from_json(stem) for stem in message["stems"]])
             case "fail":

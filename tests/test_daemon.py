@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from musicgen_bridge.errors import BridgeError
-from tests.conftest import COMMAND
+from tests.conftest import COMMAND, PATIENCE_S
 
 posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 BAR = {"prompt": "techno drum loop", "bars": 1.0, "bpm": 126.5, "signature": "7/8", "seed": 3}
@@ -24,10 +24,10 @@ BAR_FRAMES = 79_684  # floor(3.5 * 60 * 48000 / 126.5 + 0.5)
 LONG = {"prompt": "slow pad", "seconds": 120.0, "seed": 1}
 
 
-def wait_for(what, seconds=30.0):
-    until = time.monotonic() + seconds
+def wait_for(what):
+    until = time.monotonic() + PATIENCE_S
     while not (found := what()):
-        assert time.monotonic() < until, f"not within {seconds} s"
+        assert time.monotonic() < until, f"not within {PATIENCE_S:.0f} s"
         time.sleep(0.02)
     return found
 
@@ -50,8 +50,8 @@ class Render(threading.Thread):
     def generating(self):
         return any(progress.stage == "generating" and progress.fraction > 0.03 for progress in self.seen)
 
-    def ended(self, seconds=120):
-        self.join(seconds)
+    def ended(self):
+        self.join(PATIENCE_S)
         assert not self.is_alive()
         return self
 
@@ -60,6 +60,8 @@ def test_it_says_that_it_is_ready_once(daemon):
     assert daemon.ready.count("\n") == 1
     assert str(daemon.port) in daemon.ready
     assert daemon.status() | {"state": "ready", "model": "starter", "device": "cpu", "queued": 0} == daemon.status()
+    megabytes = psutil.virtual_memory().total >> 20
+    assert 0 < int(str(daemon.status()["memory"])) < int(str(daemon.status()["memory_total"])) == megabytes
 
 
 def test_a_render_leaves_an_exact_stem_with_its_sidecar(daemon):
@@ -122,7 +124,7 @@ def test_a_killed_worker_is_replaced_and_its_job_runs_again(daemon):
     wait_for(render.generating)
     killed = daemon.worker
     killed.kill()
-    wait_for(lambda: daemon.status()["state"] == "degraded", 2.0)
+    wait_for(lambda: daemon.status()["state"] == "degraded")
     stems = render.ended().stems
     assert len(stems) == 1
     assert soundfile.info(stems[0].path).frames == stems[0].frames
@@ -135,10 +137,10 @@ def test_a_job_that_kills_its_worker_twice_fails(daemon):
     render = Render(daemon, LONG)
     for _ in range(2):
         render.seen.clear()
-        wait_for(render.generating, 60)
+        wait_for(render.generating)
         daemon.worker.kill()
     assert render.ended().error.code == "E_INTERNAL"
-    wait_for(lambda: daemon.status()["state"] == "ready", 60)
+    wait_for(lambda: daemon.status()["state"] == "ready")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process's memory, as Linux can")
@@ -163,7 +165,7 @@ def test_a_killed_daemon_takes_its_jobs_up_again(new_daemon):
     worker = first.worker
     first.process.kill()
     first.process.wait()
-    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 5)
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     second = new_daemon(port=first.port).start()
     for render in renders:
         assert len(render.ended().stems) == 1
@@ -177,12 +179,12 @@ def test_sigterm_finishes_what_was_accepted(new_daemon):
     render = Render(daemon, {**BAR, "bars": 4.0})
     wait_for(render.generating)
     daemon.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: daemon.status()["state"] == "draining", 5)
+    wait_for(lambda: daemon.status()["state"] == "draining")
     with daemon.client() as bridge, pytest.raises(BridgeError) as caught:
         bridge.render(BAR)
     assert caught.value.code == "E_BUSY"
     assert len(render.ended().stems) == 1
-    assert daemon.process.wait(20) == 0
+    assert daemon.process.wait(PATIENCE_S) == 0
 
 
 @posix
@@ -192,9 +194,9 @@ def test_a_second_sigterm_ends_at_once_and_keeps_the_job(new_daemon):
     wait_for(render.generating)
     worker = daemon.worker
     daemon.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: daemon.status()["state"] == "draining", 5)
+    wait_for(lambda: daemon.status()["state"] == "draining")
     daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(10) == 0
+    assert daemon.process.wait(PATIENCE_S) == 0
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
     again = new_daemon(port=daemon.port).start()
     wait_for(lambda: again.status()["running"] == 1)
@@ -205,7 +207,7 @@ def test_a_busy_port_is_named_with_its_owner(daemon, tmp_path):
         [*COMMAND, "start", "--port", str(daemon.port), "--state", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ended.returncode == 2
@@ -222,7 +224,7 @@ def test_a_port_busy_for_tcp_only_is_busy_too(tmp_path):
             [*COMMAND, "start", "--port", str(port), "--state", str(tmp_path)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert ended.returncode == 2
@@ -239,7 +241,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_start(tmp_path):
         [*COMMAND, "start", "--port", str(free_port()), *flags],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert ended.returncode == 1

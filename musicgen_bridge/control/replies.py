@@ -88,6 +88,8 @@ STATUS_REPLY = Reply(
         Field("version", "s", "version of the daemon"),
         Field("model", "s", "alias of the loaded model"),
         Field("device", "s", "where it runs"),
+        Field("memory", "i", "MiB of the device's memory in use after the last render; 0 while unknown"),
+        Field("memory_total", "i", "MiB that the device has"),
         Field("queued", "i", "jobs that wait"),
         Field("running", "i", "jobs in hand"),
         Field("bad_packets", "i", "packets that could not be parsed, since the start"),

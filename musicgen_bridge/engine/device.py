@@ -1,11 +1,14 @@
-"""Where a model runs, and what is said when there is no room for it."""
+"""Where a model runs, how much memory there is, and what is said when there is no room."""
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import psutil
+import psutil
 import torch
 
 from musicgen_bridge.errors import ArgumentError, OutOfMemoryError
@@ -21,6 +24,57 @@ def device_called(name: str) -> torch.device:
     if kind not in there or not (index or "0").isdecimal() or int(index or 0) >= counts[kind]:
         raise ArgumentError(f"There is no device {name!r} here: choose auto or one of {', '.join(there)}.")
     return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
+
+
+def memory_of(device: torch.device) -> tuple[int, int]:
+    """Return how many bytes of a device's memory are in use, by all programs, and how many it has.
+
+    Of the CPU that is the machine's; of Apple's GPU, which has no memory of its own, what this process may use.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free, total
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory(), torch.mps.recommended_max_memory()
+    machine = psutil.virtual_memory()
+    return machine.total - machine.available, machine.total
+
+
+def total_memory(device: torch.device) -> int:
+    """Return the bytes that a device has for all programs."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    return int(psutil.virtual_memory().total)
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes of a device that are free, to this process."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return int(psutil.virtual_memory().available)
+
+
+def used_memory(device: torch.device) -> int:
+    """Return the bytes of a device that this process holds."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    return int(psutil.Process().memory_info().rss)
+
+
+def give_back() -> None:
+    """Let the devices have what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 @contextmanager
