@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import click
 
 from musicgen_bridge import __version__
+from musicgen_bridge.cli_takes import answer, fit, plain, recut
 from musicgen_bridge.errors import ArgumentError, BridgeError
 from musicgen_bridge.flags import (
     SETTINGS,
-    fit_flags,
     json_flag,
     record_flags,
     render_flags,
@@ -26,7 +26,7 @@ from musicgen_bridge.flags import (
     typed,
 )
 from musicgen_bridge.keys import Value
-from musicgen_bridge.request import Progress, Stem
+from musicgen_bridge.request import Progress
 from musicgen_bridge.settings import Settings, model_folder
 from musicgen_bridge.spool import Spool
 
@@ -102,7 +102,11 @@ def connect(settings: Settings) -> Bridge:
     return Bridge.connect(settings.host, settings.port)
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    commands=[fit, recut],
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="musicgen-bridge")
 def cli() -> None:
     """MusicGen for the digital audio workstation: stems at the session's tempo, to the sample, in its folder."""
@@ -180,63 +184,7 @@ def render(
             tell, given = spool.progress, {**spool.request(), **given}
             tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
         stems = render(settings, given, preset, again, tell, note)
-    _answer([_plain(stem) for stem in stems], spool, as_json)
-
-
-def _plain(stem: Stem) -> dict[str, object]:
-    return {name: getattr(stem, name) for name in ("path", "frames", "sample_rate", "bpm", "seed")}
-
-
-def _answer(stems: Sequence[Mapping[str, object]], spool: Spool | None, as_json: bool) -> None:
-    """Say which stems there are now, to whoever asked."""
-    if spool is not None:
-        spool.end({"stems": list(stems)})
-    if as_json:
-        click.echo(json.dumps({"stems": list(stems)}))
-    else:
-        for stem in stems:
-            click.echo(stem["path"])
-
-
-@cli.command()
-@click.argument("files", nargs=-1, metavar="FILE…", type=click.Path(path_type=Path))
-@fit_flags
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="write there and not to the project")
-@spool_flag
-@json_flag
-@setting_flags("host", "port", "device", "roots", "demucs")
-def fit(
-    settings: Settings,
-    files: tuple[Path, ...],
-    out: Path | None,
-    spool: Spool | None,
-    as_json: bool,
-    **keys: Value | None,
-) -> None:
-    """Bring recordings to the session, as a render is: its tempo, bars, sample rate and loudness; print their paths.
-
-    What is left out comes from the daemon's session where one runs; the length is the recording's own. --json tells
-    what was heard and done, with warnings.
-    """
-    from musicgen_bridge.console import progress
-    from musicgen_bridge.rendering import facts, fit
-
-    given = {name: value for name, value in keys.items() if value is not None}
-    wanted: list[dict[str, Value]] = [{**given, "file": str(file)} for file in files]
-    with progress() as tell:
-        if spool is not None:
-            tell, wanted = spool.progress, [{**spool.request(), **one} for one in wanted or [given]]
-            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
-        if not wanted:
-            raise click.UsageError("name a recording")
-        stems = [
-            {"file": one["file"], **_plain(stem), **facts(stem)}
-            for one in wanted
-            for stem in fit(settings, one, out, tell)
-        ]
-    for warning in dict.fromkeys(f"{stem['file']}: {text}" for stem in stems for text in stem["warnings"]):
-        click.secho(warning, fg="yellow", err=True)
-    _answer(stems, spool, as_json)
+    answer([plain(stem) for stem in stems], spool, as_json)
 
 
 @cli.command()

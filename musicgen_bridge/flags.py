@@ -12,6 +12,7 @@ import click
 
 from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value
 from musicgen_bridge.record import RECORD_KEYS
+from musicgen_bridge.recut import RECUT_KEYS
 from musicgen_bridge.settings import documentation, load
 from musicgen_bridge.spool import Spool
 
@@ -59,6 +60,13 @@ def render_flags(command: Command) -> Command:
 def fit_flags(command: Command) -> Command:
     """Add a flag for every key of a fit but `file` to a command; one that is left out comes as None."""
     for key in reversed([key for key in FIT_KEYS.values() if key.name != "file"]):
+        command = _flag(key)(command)
+    return command
+
+
+def recut_flags(command: Command) -> Command:
+    """Add a flag for every key of a recut but `take` to a command; one that is left out comes as None."""
+    for key in reversed([key for key in RECUT_KEYS.values() if key.name != "take"]):
         command = _flag(key)(command)
     return command
 

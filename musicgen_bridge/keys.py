@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from musicgen_bridge.errors import ArgumentError, PathError
-from musicgen_bridge.plausible import MAX_SECONDS, MAX_STEMS, mode_of, plausible
+from musicgen_bridge.plausible import MAX_SECONDS, MAX_STEMS, MODES, mode_of, plausible
 from musicgen_bridge.request import SOURCES, Part, RenderRequest, Session, Signature
 from musicgen_bridge.tempo_map import TempoPoint, check_order
 
@@ -65,7 +65,7 @@ RENDER_KEYS = table(
     *(SESSION_KEYS[name] for name in ("bpm", "signature")),
     Key("tempo_map", "s", 'changes of tempo, before bpm: "0 97.5 7/8; 14 120>90 4/4"', longest=16_000),
     *(SESSION_KEYS[name] for name in ("sample_rate", "key", "project")),
-    Key("mode", "s", "inferred when left out", choices=("text", "melody", "continue", "unconditional", "fit")),
+    Key("mode", "s", "inferred when left out", choices=MODES),
     Key("melody", "s", "absolute path of a recording whose melody is followed"),
     Key("melody_start", "f", "where the melody begins, in seconds into the recording", 0, 86_400),
     Key("melody_end", "f", "where the melody ends, in seconds into the recording", 0, 86_400),
@@ -75,6 +75,9 @@ RENDER_KEYS = table(
     Key("file_start", "f", "where the recording is taken from, in seconds", 0, 86_400),
     Key("file_end", "f", "where the recording is taken to, in seconds", 0, 86_400),
     Key("file_bpm", "f", "the recording's own tempo; else it is looked for from 0.8 to 1.25 of the session's", 20, 400),
+    Key("take", "s", "absolute path of an earlier stem that is cut anew from its raw take; nothing is generated then"),
+    Key("shift_beats", "f", "how many quarter notes later in its raw take it begins; negative is earlier", -64, 64),
+    Key("shift_ms", "f", "the same in milliseconds; both add up", -30_000, 30_000),
     Key("variations", "i", "how many takes of the same prompt, as one batch", 1, MAX_STEMS),
     Key("parts", "s", 'one stem each: "drums: tight break; bass: sub"'),
     Key("separate", "s", f"split the result into these stems, which are the result then: {', '.join(SOURCES)}"),
@@ -327,12 +330,13 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     merged["continue_from"] = merged.pop("continue", None) or None
     merged["melody"] = merged.get("melody") or None
     merged["file"] = merged.get("file") or None
+    merged["take"] = merged.get("take") or None
     merged["tempo_map"] = parse_tempo_map(merged.get("tempo_map", ""), session.signature)
     merged["parts"] = parse_parts(merged.get("parts", ""))
     merged["separate"] = parse_separate(merged.get("separate", ""))
     if merged.get("loudness") == "off":
         merged["loudness"] = None
-    merged.setdefault("seed", 0 if merged["file"] else int.from_bytes(os.urandom(4), "big") >> 1)
+    merged.setdefault("seed", 0 if merged["file"] or merged["take"] else int.from_bytes(os.urandom(4), "big") >> 1)
     merged["mode"] = mode_of(merged)
     if merged["tempo_map"] and not merged.keys() & set(LENGTHS):
         raise ArgumentError("tempo_map needs a length; give bars, seconds or beats")

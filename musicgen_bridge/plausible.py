@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.request import RenderRequest
+from musicgen_bridge.request import Mode, RenderRequest
 
+MODES: tuple[str, ...] = get_args(Mode)
 MAX_SECONDS = 600.0
 """The longest stem."""
 MAX_STEMS = 32
@@ -23,6 +24,8 @@ def mode_of(merged: Mapping[str, Any]) -> str:
     worded = bool(merged.get("prompt") or merged["parts"])
     mode = merged.get("mode")
     if mode is None:
+        if merged["take"]:
+            return "recut"
         if merged["file"]:
             return "fit"
         if merged["continue_from"]:
@@ -33,13 +36,16 @@ def mode_of(merged: Mapping[str, Any]) -> str:
         "melody": ("melody", merged["melody"]),
         "continue": ("continue", merged["continue_from"]),
         "fit": ("file", merged["file"]),
+        "recut": ("take", merged["take"]),
     }
     if mode in needs and not needs[mode][1]:
         raise ArgumentError(f"mode {mode} needs {needs[mode][0]}")
     if mode == "unconditional" and (worded or merged["melody"]):
         raise ArgumentError("mode unconditional takes neither prompt, parts nor melody")
-    if mode != "fit" and merged["file"]:
-        raise ArgumentError(f"mode {mode} takes no file; leave out one of the two")
+    for other in ("fit", "recut"):
+        name, given = needs[other]
+        if mode != other and given:
+            raise ArgumentError(f"mode {mode} takes no {name}; leave out one of the two")
     return str(mode)
 
 
@@ -65,6 +71,10 @@ def plausible(request: RenderRequest) -> RenderRequest:
         raise ArgumentError("file is a recording of your own: leave out prompt, melody, continue, parts and variations")
     if request.stream and request.file:
         raise ArgumentError("stream plays what is generated, and with file nothing is; leave one of them out")
+    if request.take and (any(generated[:2]) or any(generated[3:]) or request.separate or request.stream):
+        raise ArgumentError("take is a stem that is there: leave out what asks for another, separate and stream")
+    if (request.shift_beats or request.shift_ms) and not request.take:
+        raise ArgumentError("shift_beats and shift_ms move an earlier take; name its file with take")
     if request.bits == 32 and request.format == "flac":
         raise ArgumentError("flac takes 16 or 24 bits; choose wav or aiff for 32")
     return request

@@ -13,7 +13,8 @@ from musicgen_bridge.errors import ArgumentError, CancelledError
 from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, Value, check_values, make_request, over, wire_values
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.record import RECORD_KEYS
-from musicgen_bridge.request import Progress, Session, Stem
+from musicgen_bridge.recut import RECUT_KEYS, make_recut
+from musicgen_bridge.request import Progress, RenderRequest, Session, Stem
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
 from musicgen_bridge.sidecar import STEM_FOLDER
@@ -24,7 +25,7 @@ Tell = Callable[[Progress], None]
 Note = Callable[[str], None]
 """Takes a sentence that a person should read."""
 
-_PATHS = ("project", "melody", "continue", "file")
+_PATHS = ("project", "melody", "continue", "file", "take")
 _TIMING = ("bpm", "signature", "sample_rate")
 
 
@@ -93,6 +94,24 @@ def fit(settings: Settings, given: Mapping[str, Value], out: Path | None, tell: 
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     return _by_itself(settings, {**session, **values, "project": str(out.resolve())}, tell, folder="")
+
+
+def recut(settings: Settings, given: Mapping[str, Value], tell: Tell, note: Note) -> list[Stem]:
+    """Cut an earlier take anew as the keys of `RECUT_KEYS` say, and return the stems.
+
+    Raises:
+        BridgeError: it failed.
+        KeyboardInterrupt: it was interrupted, and has been cancelled.
+    """
+    values = _resolved(check_values(given, RECUT_KEYS))
+    try:
+        bridge = Bridge.connect(settings.host, settings.port)
+    except ConnectionError:
+        folders = [path.parent for path in (Path(str(values.get("take", ""))),) if path.is_absolute()]
+        roots = Roots.of((*settings.roots, *(folder.parent for folder in folders)))
+        return _rendered(settings, make_recut(values, roots), roots, tell, note)
+    with bridge:
+        return [_stem(one) for one in bridge.render(values, tell, note, address="/musicgen/recut")]
 
 
 def facts(stem: Stem) -> dict[str, Any]:
@@ -174,16 +193,22 @@ def _by_itself(
     """Load the model and render here; whoever sits at the shell may use any folder and recording that he names."""
     session = Session(project=str(settings.project or Path.cwd()))
     request = make_request(values, session, {"model": settings.model})
-    recordings = [path for path in (request.melody, request.continue_from, request.file) if path]
+    recordings = [path for path in (request.melody, request.continue_from, request.file, request.take) if path]
     roots = Roots.of((*settings.roots, request.project, *recordings))
     # The worker looks at these itself, but after the seconds that loading takes.
     roots.project(request.project)
     for path in recordings:
         roots.readable(path)
-    if request.mode != "fit":
+    if request.mode not in ("fit", "recut"):
         model_folder(request.model, settings)
     if request.separate:
         demucs_folder(settings)
+    return _rendered(settings, request, roots, tell, note, folder)
+
+
+def _rendered(
+    settings: Settings, request: RenderRequest, roots: Roots, tell: Tell, note: Note, folder: str = STEM_FOLDER
+) -> list[Stem]:
     from musicgen_bridge.worker import Worker
 
     worker = Worker(settings, roots, folder)

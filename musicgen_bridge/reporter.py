@@ -58,5 +58,5 @@ class Reporter:
 
 def stages_of(mode: str, *, separate: bool) -> set[str]:
     """Return the stages that a request goes through."""
-    left_out = {"conditioning", "generating", "decoding"} if mode == "fit" else set()
+    left_out = {"conditioning", "generating", "decoding"} if mode in ("fit", "recut") else set()
     return set(STAGES) - left_out - (set() if separate else {"separating"})

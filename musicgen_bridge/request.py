@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Self
 from musicgen_bridge.tempo_map import COMMON_TIME, TempoMap, TempoPoint
 from musicgen_bridge.tempo_map import Signature as Signature
 
-Mode = Literal["text", "melody", "continue", "unconditional", "fit"]
+Mode = Literal["text", "melody", "continue", "unconditional", "fit", "recut"]
 Format = Literal["wav", "flac", "aiff"]
 
 
@@ -161,6 +161,12 @@ class RenderRequest(_Json):
     """Seconds into the recording; None is its end."""
     file_bpm: float | None = None
     """Its own tempo where that is known, in quarter notes a minute; else it is looked for near the session's."""
+    take: str | None = None
+    """Absolute path of an earlier stem, or of its sidecar, which is cut anew from its raw take: mode "recut"."""
+    shift_beats: float = 0.0
+    """By how many quarter notes later than that stem the new one begins in the raw take; negative is earlier."""
+    shift_ms: float = 0.0
+    """The same in milliseconds of the new stem; both add up."""
     variations: int = 1
     parts: tuple[Part, ...] = ()
     separate: tuple[str, ...] = ()

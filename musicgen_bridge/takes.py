@@ -9,9 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from musicgen_bridge.match import Matched
+from musicgen_bridge.match import Grid, Matched
 from musicgen_bridge.request import Part, RenderRequest
 from musicgen_bridge.stems.manifest import Take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a take that was matched before."""
+
+    begins_s: float | None
+    """The second that its stem is to begin with; None for its first sample, or as it is found."""
+    bpm: float | None
+    """Its own tempo in quarter notes a minute; None where it has no beat."""
+    grid: Grid | None
+    """Its beats; None where they have to be looked for once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +41,7 @@ class Made:
     """How it was found."""
     kept: bool = True
     """Whether it is kept as the raw take; a recording lies on the disk anyway."""
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from musicgen_bridge.match import CEILING, SLOWEST, Target, bars_in, needed_seco
 from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.stems.read import Recording
+from musicgen_bridge.takes import Known
 
 _SHORT_S = 60.0
 """So much of a recording is listened to in any case."""
@@ -39,8 +40,9 @@ def needed_of(recording: Recording, request: RenderRequest) -> np.ndarray:
     return recording.audio[:, : math.ceil(seconds * recording.sample_rate)]
 
 
-def target_of(request: RenderRequest) -> Target:
-    """Return what matching has to make of each take."""
+def target_of(request: RenderRequest, known: Known | None = None) -> Target:
+    """Return what matching has to make of each take, of which something may be known."""
+    begins_s = known.begins_s if known else None
     return Target(
         bpm=request.bpm,
         signature=request.signature,
@@ -49,9 +51,10 @@ def target_of(request: RenderRequest) -> Target:
         loop=request.loop,
         match=request.match,
         loudness=request.loudness,
-        continues=request.continue_from is not None,
+        continues=request.continue_from is not None and begins_s is None,
         recorded=request.mode == "fit",
-        own_bpm=request.file_bpm,
+        own_bpm=known.bpm if known else request.file_bpm,
+        begins_s=begins_s,
         ceiling=math.inf if request.mode == "fit" and request.loudness is None else CEILING,
         tempo_map=None if request.timing.steady else request.timing,
     )

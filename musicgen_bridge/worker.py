@@ -19,6 +19,7 @@ from musicgen_bridge.engine.device import device_called
 from musicgen_bridge.engine.separation import lead, split, within_full_scale
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match import match, needed_seconds
+from musicgen_bridge.raw_takes import recut
 from musicgen_bridge.reporter import Reporter, stages_of
 from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.roots import Roots, shown
@@ -98,11 +99,17 @@ class Worker:
             request = with_length(request, recording)
         check_space(project, space_for(request))
         hearing = _Hearing(job, transport, on_note) if request.stream else None
-        made = self._generated(request, report, hearing) if recording is None else self._recorded(request, recording)
+        if request.take:
+            made = recut(request, self._roots)
+        elif recording is not None:
+            made = self._recorded(request, recording)
+        else:
+            made = self._generated(request, report, hearing)
         report.stage("matching")
         matched = []
+        grid = made.known.grid if made.known else None
         for index, audio in enumerate(made.audio):
-            matched.append(match(audio, made.sample_rate, target_of(request)))
+            matched.append(match(audio, made.sample_rate, target_of(request, made.known), grid))
             report.step(index + 1, len(made.audio))
         for warning in dict.fromkeys(one.report.warning for one in matched):
             if warning is not None:

@@ -29,7 +29,9 @@ from musicgen_bridge.control.replies import (
 )
 from musicgen_bridge.errors import ArgumentError, ProtocolError
 from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value, check_values, suggestion, table
+from musicgen_bridge.plausible import MAX_STEMS
 from musicgen_bridge.record import RECORD_KEYS
+from musicgen_bridge.recut import RECUT_KEYS
 
 PROTO = 1
 """The version of the protocol."""
@@ -142,6 +144,17 @@ COMMANDS: Mapping[str, Command] = {
             (QUEUED, PROGRESS, DONE),
             FIT_KEYS,
             required=("file",),
+            codes=_ACCEPTING + _ENDING,
+        ),
+        Command(
+            "/musicgen/recut",
+            "cut an earlier take anew from what the model made of it: another downbeat, length, tempo or loudness",
+            (QUEUED, PROGRESS, NOTE, DONE),
+            {
+                **RECUT_KEYS,
+                "target": IdKey("target", "s", "instead of take: id of the request that made it"),
+                "index": Key("index", "i", "which of that request's stems; 0 when left out", 0, MAX_STEMS - 1),
+            },
             codes=_ACCEPTING + _ENDING,
         ),
         Command(

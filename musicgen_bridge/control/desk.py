@@ -20,7 +20,15 @@ from musicgen_bridge.control.intake import Call, Intake
 from musicgen_bridge.control.listings import Item, job_items, listing, past_events, preset_items
 from musicgen_bridge.control.osc import Packet, Server
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, messages
-from musicgen_bridge.control.renders import check_texts, complete, complete_recording, digest, project_folder, settled
+from musicgen_bridge.control.renders import (
+    check_texts,
+    complete,
+    complete_recording,
+    complete_recut,
+    digest,
+    project_folder,
+    settled,
+)
 from musicgen_bridge.control.replies import MAX_EVENTS, NO_ID, Id, Reply
 from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, ProtocolError
 from musicgen_bridge.jobs import Event, Job, Jobs, Queued
@@ -220,6 +228,11 @@ class Desk:
 
     async def _fit(self, call: Call) -> None:
         await self._submit_render(call, call.values)
+
+    async def _recut(self, call: Call) -> None:
+        named = "target" in call.values
+        job = self._jobs.find(self._clients.owner(call.sender), call.ident("target")) if named else None
+        await self._submit(call, lambda: complete_recut(call.values, job, self._roots))
 
     async def _submit_render(self, call: Call, values: Mapping[str, Value]) -> None:
         defaults = {name: value for name, value in self._defaults.items() if name in call.request.command.keys}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from musicgen_bridge.control.commands import MAX_PROJECT_BYTES, Request
-from musicgen_bridge.errors import ModelError, PathError
+from musicgen_bridge.errors import ArgumentError, ModelError, PathError
+from musicgen_bridge.jobs import Job
 from musicgen_bridge.keys import (
     Value,
     make_request,
@@ -20,6 +21,7 @@ from musicgen_bridge.keys import (
     update_session,
 )
 from musicgen_bridge.record import make_recording
+from musicgen_bridge.recut import make_recut
 from musicgen_bridge.request import RecordRequest, RenderRequest, Session
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.tempo_map import COMMON_TIME
@@ -58,7 +60,7 @@ def settled(values: Mapping[str, Value], roots: Roots, models: Mapping[str, str]
         raise ModelError(f'no model "{model}"{suggestion(model, models)}; /musicgen/list what models shows them')
     if project := values.get("project"):
         result["project"] = project_folder(str(project), roots)
-    for name in ("melody", "continue", "file"):
+    for name in ("melody", "continue", "file", "take"):
         if path := values.get(name):
             result[name] = str(roots.readable(str(path)))
     return result
@@ -88,6 +90,24 @@ def complete_recording(values: Mapping[str, Value], session: Session, device: st
         ArgumentError, PathError: it cannot be recorded; the text says why.
     """
     request = make_recording(values, session, device)
+    return replace(request, project=project_folder(request.project, roots))
+
+
+def complete_recut(values: Mapping[str, Value], job: Job | None, roots: Roots) -> RenderRequest:
+    """Return the request to cut a take anew, where `target` and `index` name it a stem of `job`. It asks the disk.
+
+    Raises:
+        ArgumentError, PathError: it cannot be cut so; the text says why.
+    """
+    given = {name: value for name, value in values.items() if name not in ("target", "index")}
+    index = int(values.get("index", 0))
+    if "target" in values:
+        if "take" in given:
+            raise ArgumentError("take and target both name a take; give one of them")
+        if job is None or index >= len(job.stems):
+            raise ArgumentError(f"the request {values['target']!r} has no stem {index}; name the take's file instead")
+        given["take"] = job.stems[index].path
+    request = make_recut(given, roots)
     return replace(request, project=project_folder(request.project, roots))
 
 

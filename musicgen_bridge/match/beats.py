@@ -49,6 +49,13 @@ class Grid:
         """Return the second at which the music plays what the steady pulse has at second `steady`."""
         return _played_at(steady, self.strays)
 
+    def steady_at(self, played: float) -> float:
+        """Return the second of the steady pulse that the music plays at second `played`: `played_at` the other way."""
+        steady = played
+        for _ in range(3):  # it strays by milliseconds in seconds: each round gains two digits
+            steady += played - self.played_at(steady)
+        return steady
+
 
 def _played_at(steady: float, strays: Strays) -> float:
     if not strays:

@@ -54,6 +54,8 @@ class Target:
     """A musician's own recording: its first bar stays the first, and with neither `match` nor `loop` every sample."""
     own_bpm: float | None = None
     """The music's own tempo where it is known, else it is looked for near the session's."""
+    begins_s: float | None = None
+    """The second of the audio that the output begins with, where it is known; else a downbeat is looked for."""
     tempo_map: TempoMap | None = None
     """Where the session's tempo varies; `bpm` is its mean then, and `signature` the one that it begins with."""
 
@@ -109,15 +111,15 @@ def needed_seconds(target: Target) -> float:
     return 1.05 * seconds + _bar_seconds(target) + 0.5
 
 
-def match(audio: Audio, sample_rate: int, target: Target) -> Matched:
+def match(audio: Audio, sample_rate: int, target: Target, grid: Grid | None = None) -> Matched:
     """Return `audio` [channels, n] at `sample_rate` Hz as exact bars of the session.
 
-    Deterministic: the same audio and target give the same samples. Raises AudioError if the audio is empty or not
-    finite.
+    Its beats are looked for unless their `grid` is known. Deterministic: the same audio and target give the same
+    samples. Raises AudioError if the audio is empty or not finite.
     """
     _check(audio)
     heard = for_analysis(audio, sample_rate)
-    grid = find_grid(heard, target.own_bpm or target.bpm, target.signature)
+    grid = grid or find_grid(heard, target.own_bpm or target.bpm, target.signature)
     timed = target.match and (target.own_bpm is not None or not grid.beatless)
     rate = target.bpm / grid.bpm if timed else 1.0
     start = _start(grid, rate, audio.shape[1] / sample_rate, target)
@@ -189,6 +191,8 @@ def _check(audio: Audio) -> None:
 
 def _start(grid: Grid, rate: float, seconds: float, target: Target) -> float | None:
     """Return at which second of the stretched audio to cut, or None for its first sample."""
+    if target.begins_s is not None:
+        return grid.steady_at(target.begins_s) / rate
     if not target.match or target.continues or grid.beatless:
         return None
     if target.recorded:

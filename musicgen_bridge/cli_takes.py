@@ -1,0 +1,98 @@
+"""The command line on audio that is there: recordings are fitted, earlier takes are cut anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from musicgen_bridge.flags import fit_flags, json_flag, recut_flags, setting_flags, spool_flag
+from musicgen_bridge.keys import Value
+from musicgen_bridge.request import Progress, Stem
+from musicgen_bridge.settings import Settings
+from musicgen_bridge.spool import Spool
+
+
+def plain(stem: Stem) -> dict[str, object]:
+    """Return what the command line says of a stem."""
+    return {name: getattr(stem, name) for name in ("path", "frames", "sample_rate", "bpm", "seed")}
+
+
+def answer(stems: Sequence[Mapping[str, object]], spool: Spool | None, as_json: bool) -> None:
+    """Say which stems there are now, to whoever asked."""
+    if spool is not None:
+        spool.end({"stems": list(stems)})
+    if as_json:
+        click.echo(json.dumps({"stems": list(stems)}))
+    else:
+        for stem in stems:
+            click.echo(stem["path"])
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="FILE…", type=click.Path(path_type=Path))
+@fit_flags
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="write there and not to the project")
+@spool_flag
+@json_flag
+@setting_flags("host", "port", "device", "roots", "demucs")
+def fit(
+    settings: Settings,
+    files: tuple[Path, ...],
+    out: Path | None,
+    spool: Spool | None,
+    as_json: bool,
+    **keys: Value | None,
+) -> None:
+    """Bring recordings to the session, as a render is: its tempo, bars, sample rate and loudness; print their paths.
+
+    What is left out comes from the daemon's session where one runs; the length is the recording's own. --json tells
+    what was heard and done, with warnings.
+    """
+    from musicgen_bridge.console import progress
+    from musicgen_bridge.rendering import facts, fit
+
+    given = {name: value for name, value in keys.items() if value is not None}
+    wanted: list[dict[str, Value]] = [{**given, "file": str(file)} for file in files]
+    with progress() as tell:
+        if spool is not None:
+            tell, wanted = spool.progress, [{**spool.request(), **one} for one in wanted or [given]]
+            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
+        if not wanted:
+            raise click.UsageError("name a recording")
+        stems = [
+            {"file": one["file"], **plain(stem), **facts(stem)}
+            for one in wanted
+            for stem in fit(settings, one, out, tell)
+        ]
+    for warning in dict.fromkeys(f"{stem['file']}: {text}" for stem in stems for text in stem["warnings"]):
+        click.secho(warning, fg="yellow", err=True)
+    answer(stems, spool, as_json)
+
+
+@click.command()
+@click.argument("take", required=False, metavar="FILE", type=click.Path(path_type=Path))
+@recut_flags
+@spool_flag
+@json_flag
+@setting_flags("host", "port", "roots")
+def recut(settings: Settings, take: Path | None, spool: Spool | None, as_json: bool, **keys: Value | None) -> None:
+    """Cut an earlier take anew from what the model made of it, and print the new stem's path.
+
+    FILE is a stem or its sidecar, in the project's MusicGen folder. Its downbeat, length, tempo or loudness changes;
+    what is left out stays as it is. The stem that is there stays too.
+    """
+    from musicgen_bridge.console import note, progress
+    from musicgen_bridge.rendering import recut
+
+    given: dict[str, Value] = {name: value for name, value in keys.items() if value is not None}
+    if take is not None:
+        given["take"] = str(take)
+    with progress() as tell:
+        if spool is not None:
+            tell, given = spool.progress, {**spool.request(), **given}
+            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
+        stems = recut(settings, given, tell, note)
+    answer([plain(stem) for stem in stems], spool, as_json)

@@ -1,0 +1,92 @@
+"""An earlier take that is cut anew: what the model made, where its stem began, and what can be made of it now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from musicgen_bridge.errors import ArgumentError, PathError
+from musicgen_bridge.match import FASTEST, SLOWEST, Grid
+from musicgen_bridge.request import RenderRequest
+from musicgen_bridge.roots import Roots, shown
+from musicgen_bridge.stems.manifest import read_take
+from musicgen_bridge.stems.paths import RAW_FOLDER
+from musicgen_bridge.stems.read import Recording, read_raw
+from musicgen_bridge.takes import Known, Made
+
+_EARLY = 0.05
+"""Seconds before a raw take at which its first downbeat may lie."""
+
+
+def recut(request: RenderRequest, roots: Roots) -> Made:
+    """Return the raw take of the stem that a request of the mode "recut" names, and where the new stem begins in it.
+
+    Raises:
+        PathError: there is no such stem, sidecar or raw take.
+        AudioError: the raw take can't be read.
+        ArgumentError: the sidecar can't be read, or what is asked for lies outside of the raw take.
+    """
+    assert request.take is not None
+    path = roots.readable(request.take)
+    take = read_take(roots.readable(str(path.with_suffix(".json"))))
+    raw = _raw_take(path, roots)
+    try:
+        known = _known(request, take.report, raw.audio.shape[1] / raw.sample_rate)
+    except (KeyError, TypeError) as error:
+        raise ArgumentError(f"{shown(path)} can't be cut anew: its report lacks {error}; render it again") from error
+    return Made(
+        audio=[raw.audio],
+        sample_rate=raw.sample_rate,
+        parts=(take.part,),
+        fingerprint=take.fingerprint,
+        device=take.device,
+        dtype=take.dtype,
+        known=known,
+    )
+
+
+def _raw_take(path: Path, roots: Roots) -> Recording:
+    raw = path.parent / RAW_FOLDER / f"{path.stem}.flac"
+    if not raw.exists():
+        raise PathError(
+            f"{shown(path)} has no raw take in {RAW_FOLDER}; keep that folder with the stems, or render again"
+        )
+    return read_raw(roots.readable(str(raw)))
+
+
+def _known(request: RenderRequest, report: dict[str, Any], seconds: float) -> Known:
+    """Return where the stem begins in `seconds` of a raw take, and its tempo. Raises ArgumentError."""
+    bpm = None if report["beatless"] else float(report["bpm"])
+    rate = request.bpm / bpm if bpm is not None and request.match else 1.0
+    if not SLOWEST - 1e-6 <= rate <= FASTEST + 1e-6 and bpm is not None:
+        raise ArgumentError(
+            f"the take was played at {bpm:.5g}; it can be cut anew at {SLOWEST * bpm:.5g} to {FASTEST * bpm:.5g}"
+        )
+    beat = 60 / request.bpm
+    shift = request.shift_beats * beat + request.shift_ms / 1000  # seconds of the stem
+    began = report["downbeat_s"]
+    grid = _grid(request, report)
+    if began is None and not shift:
+        return Known(begins_s=None, bpm=bpm, grid=grid)
+    begins = (began or 0.0) + shift * rate
+    if begins < min(-_EARLY, began or 0.0):
+        room = (began or 0.0) / rate
+        raise ArgumentError(
+            f"the raw take begins {room / beat:.2f} beats ({1000 * room:.0f} ms) before the stem; shift no further back"
+        )
+    bar = float(request.signature.quarters) * beat
+    left = (seconds - begins) / rate
+    if request.duration - left > max(bar, report["short_s"] / rate) + 1e-3:
+        raise ArgumentError(
+            f"from there the raw take holds {max(0.0, left) / bar:.2f} bars; ask for at most one bar more"
+        )
+    return Known(begins_s=begins, bpm=bpm, grid=grid)
+
+
+def _grid(request: RenderRequest, report: dict[str, Any]) -> Grid | None:
+    """Return the beats as they were found; of a take that wanders, the report does not tell them all."""
+    if report["strayed_s"]:
+        return None
+    bpm = request.bpm if report["beatless"] else float(report["bpm"])
+    bar = float(request.signature.quarters) * 60 / bpm
+    return Grid(bpm, bar, report["downbeat_s"] or 0.0, float(report["confidence"]))
