@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
-import psutil
 import torch
 
 from musicgen_bridge.errors import ArgumentError, OutOfMemoryError
@@ -40,32 +39,11 @@ def memory_of(device: torch.device) -> tuple[int, int]:
     return machine.total - machine.available, machine.total
 
 
-def total_memory(device: torch.device) -> int:
-    """Return the bytes that a device has for all programs."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory()
-    return int(psutil.virtual_memory().total)
-
-
 def free_memory(device: torch.device) -> int:
-    """Return the bytes of a device that are free, to this process."""
-    if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return int(psutil.virtual_memory().available)
-
-
-def used_memory(device: torch.device) -> int:
-    """Return the bytes of a device that this process holds."""
-    if device.type == "cuda":
-        return torch.cuda.memory_reserved(device)
-    if device.type == "mps":
-        return torch.mps.driver_allocated_memory()
-    return int(psutil.Process().memory_info().rss)
+    """Return how many bytes of a device's memory this process may still take; what torch keeps unused is among them."""
+    used, total = memory_of(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+    return total - used + kept
 
 
 def give_back() -> None:
