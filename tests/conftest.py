@@ -22,6 +22,8 @@ from xdist.scheduler import LoadFileScheduling
 from musicgen_bridge.client import Bridge, pairs
 
 COMMAND = [sys.executable, "-m", "musicgen_bridge.cli"]
+PATIENCE_S = 120.0
+"""How long what must come is waited for, on however busy a machine."""
 LIVE = (
     "tests/sound/test_live_sound.py",
     "tests/control/test_midi.py",
@@ -121,7 +123,7 @@ class Daemon:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         """Make an end of it and its worker, however they are."""

@@ -20,8 +20,9 @@ import mido
 import psutil
 import pytest
 
+from tests.conftest import PATIENCE_S
+
 API = "mido.backends.rtmidi/UNIX_JACK"
-PATIENCE_S = 20.0
 
 
 def needed(name: str, package: str) -> str:
@@ -46,7 +47,11 @@ def jack_server() -> Iterator[str]:
     mido.set_backend(API)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        subprocess.run([needed("jack_wait", "jackd2"), "-s", name, "-w", "-t", "20"], check=True, capture_output=True)
+        subprocess.run(
+            [needed("jack_wait", "jackd2"), "-s", name, "-w", "-t", f"{PATIENCE_S:.0f}"],
+            check=True,
+            capture_output=True,
+        )
         yield name
     finally:
         process.terminate()  # killed, it would leave its place in JACK's table of eight servers taken

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import COMMAND, free_port
+from tests.conftest import COMMAND, PATIENCE_S, free_port
 
 BAR = ("--bars", "1", "--bpm", "126.5", "--signature", "7/8", "--sample-rate", "48000", "--seed", "3")
 BAR_FRAMES = 79_684  # floor(3.5 * 60 * 48000 / 126.5 + 0.5)
@@ -119,7 +119,7 @@ def test_ctrl_c_cancels_the_daemon_s_job(daemon) -> None:
         while "generating" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE_S) == 130
     ran = run("send", "/musicgen/list", "what", "jobs", "--port", daemon.port)
     assert " cancelled " in ran.stdout.splitlines()[0]
 
@@ -130,7 +130,7 @@ def test_stop_ends_the_daemon_and_waits_for_it(new_daemon) -> None:
     assert ran.returncode == 0, ran.stderr
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", running.port))
-    assert running.process.wait(30) == 0
+    assert running.process.wait(PATIENCE_S) == 0
 
 
 def test_stop_needs_the_daemon_s_own_token(new_daemon, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_ctrl_c_ends_a_render_by_itself(tmp_path: Path) -> None:
         while "generating" not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE_S) == 130
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

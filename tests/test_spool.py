@@ -11,7 +11,7 @@ import pytest
 from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.request import Progress
 from musicgen_bridge.spool import Spool
-from tests.conftest import COMMAND, Daemon
+from tests.conftest import COMMAND, PATIENCE_S, Daemon
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_cancel_file_ends_the_daemon_s_job(daemon: Daemon, file: Path) -> None
         while "generating" not in str(report(file) if Path(f"{file}.report").exists() else ""):
             assert process.poll() is None
         Path(f"{file}.cancel").touch()
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE_S) == 130
     assert report(file)["error"]["code"] == "E_CANCELLED"
     with daemon.client() as bridge:
         newest = bridge.request("/musicgen/list", {"what": "jobs"})[0]

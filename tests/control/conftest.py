@@ -26,8 +26,8 @@ from musicgen_bridge.journal import Journal
 from musicgen_bridge.presets import Presets
 from musicgen_bridge.request import Session, Stem
 from musicgen_bridge.roots import Roots
+from tests.conftest import PATIENCE_S
 
-PATIENCE_S = 20.0
 TOKEN = "a-long-secret"
 TYPES = {"i": int, "f": float, "s": str, "id": (str, int, float)}
 

@@ -7,6 +7,7 @@ import pytest
 
 from musicgen_bridge.control.commands import COMMANDS, LEASE_S, MAX_PROJECT_BYTES
 from musicgen_bridge.request import Progress
+from tests.conftest import PATIENCE_S
 
 RENDER = ("/musicgen/render", "r1", "prompt", "dub chord", "bars", 2)
 HALF = Progress(fraction=0.5, eta_s=3.0, stage="generating")
@@ -388,7 +389,7 @@ def test_a_heartbeat_that_cannot_be_told_does_not_stop_the_next(rig, udp):
         return {"state": "ready"}
 
     rig.state = state
-    assert failed.wait(20)
+    assert failed.wait(PATIENCE_S)
     assert udp.hear("/musicgen/heartbeat").arguments[2] == "ready"
 
 

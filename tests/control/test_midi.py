@@ -13,7 +13,8 @@ from musicgen_bridge.follow.midi_clock import START, STOP, MidiClock
 from musicgen_bridge.follow.session import Follow
 from musicgen_bridge.presets import shipped
 from musicgen_bridge.request import Progress
-from tests.jackd import PATIENCE_S, Controller, jack_server
+from tests.conftest import PATIENCE_S
+from tests.jackd import Controller, jack_server
 
 NOTE_ON, NOTE_OFF, CONTROL, PROGRAM = 0x90, 0x80, 0xB0, 0xC0
 QUEUED, RENDERING, DARK = 127, 64, 0

@@ -8,7 +8,7 @@ from musicgen_bridge.control.controllers import CANCEL, CONTROL, NOTE, Maps, Pad
 from musicgen_bridge.control.learn import device, learn
 from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.presets import shipped
-from tests.conftest import COMMAND
+from tests.conftest import COMMAND, PATIENCE_S
 from tests.jackd import Controller, jack_server
 
 SHIPPED = Maps(shipped() / "controllers")
@@ -170,7 +170,7 @@ def test_learn_asks_a_real_controller_and_the_map_is_found(tmp_path):
         for message, answer in answers:
             grid.send(*message)
             assert next(line for line in learning.stdout if answer in line)
-        assert learning.wait(30) == 0
+        assert learning.wait(PATIENCE_S) == 0
         found = Maps(tmp_path / "controllers").find("Fancy Grid:out")
         assert found.pads == {Pad(NOTE, 36): 1, Pad(NOTE, 37): 2, Pad(NOTE, 38): CANCEL}
         assert found.knobs.keys() == {2, 3}
@@ -178,7 +178,7 @@ def test_learn_asks_a_real_controller_and_the_map_is_found(tmp_path):
         again = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         again.stdout.readline()
         grid.send(0x90, 36, 100)
-        _, complaint = again.communicate(timeout=30)
+        _, complaint = again.communicate(timeout=PATIENCE_S)
         assert again.returncode == 1
         assert "fancy-grid.toml is there already" in complaint
         grid.unplug()

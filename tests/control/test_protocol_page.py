@@ -13,10 +13,10 @@ import pytest
 
 from musicgen_bridge.control.commands import COMMANDS
 from musicgen_bridge.settings import Settings
+from tests.conftest import PATIENCE_S
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "protocol.md").read_text("utf-8")
-PATIENCE_S = 60
 
 spec = importlib.util.spec_from_file_location("generate_protocol", DOCS / "generate_protocol.py")
 generate = importlib.util.module_from_spec(spec)

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-PATIENCE_S = 30
+from tests.conftest import PATIENCE_S
+
 LIBLO, PURE_DATA = "liblo-tools", "puredata-core"
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from musicgen_bridge.follow import jack
 from musicgen_bridge.follow.jack import session_values
-from tests.jackd import PATIENCE_S, jack_server
+from tests.conftest import PATIENCE_S
+from tests.jackd import jack_server
 
 MASTER = """
 import jack, sys, time

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-PATIENCE_S = 30.0
+from tests.conftest import PATIENCE_S
+
 FOLLOWER = """
 import asyncio, json
 from musicgen_bridge.follow.link import follow

@@ -16,9 +16,7 @@ from pythonosc.osc_server import BlockingOSCUDPServer
 from pythonosc.udp_client import SimpleUDPClient
 
 from musicgen_bridge.follow import ableton_osc, reaper_osc
-from tests.conftest import free_port
-
-PATIENCE_S = 20.0
+from tests.conftest import PATIENCE_S, free_port
 
 
 async def first(source, wanted, meanwhile=lambda: None):

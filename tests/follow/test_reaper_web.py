@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.follow import reaper_web
 from musicgen_bridge.follow.reaper_web import read_position, tempo_between
-from tests.conftest import free_port
+from tests.conftest import PATIENCE_S, free_port
 from tests.follow.test_osc_sources import first
 
 REAL = "BEATPOS\t0\t78.852902000019583\t112.000000000000000\t28\t0.000000000010000\t4\t4\n"
@@ -123,7 +123,7 @@ def test_a_reaper_that_comes_later_or_again_is_found(reaper):
             for bpm in (120.0, 141.0):
                 later.append(Reaper(port))
                 later[-1].song = {"bpm": bpm}
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE_S):
                     while (await told.get()).get("bpm") != bpm:
                         pass
                 await asyncio.to_thread(later[-1].close)

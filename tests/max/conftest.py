@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import Daemon
+from tests.conftest import PATIENCE_S, Daemon
 from tests.max import amxd
 
 ROOT = Path(__file__).parents[2]
 DEVICES = ROOT / "max_for_live"
 STUBS = Path(__file__).parent / "stubs"
-PATIENCE_S = 90.0
 
 
 @pytest.fixture(scope="session")
@@ -118,8 +117,8 @@ class Running:
         if self._process.poll() is None:
             self.tell("close")
             self._process.stdin.close()
-        self._process.wait(20)
-        self._reader.join(20)
+        self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
         assert not self.find(event="error"), self.find(event="error")[0]["text"]
 
     def kill(self) -> None:

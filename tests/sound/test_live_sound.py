@@ -17,8 +17,8 @@ from musicgen_bridge.client import pairs
 from musicgen_bridge.errors import BridgeError, BusyError, CancelledError
 from musicgen_bridge.request import Transport
 from musicgen_bridge.sound.playback import Playback
-from tests.conftest import COMMAND, free_port
-from tests.jackd import PATIENCE_S, jack_server
+from tests.conftest import COMMAND, PATIENCE_S, free_port
+from tests.jackd import jack_server
 from tests.sound.conftest import BAR, BAR_FRAMES, RATE
 from tests.sound.musician import RAMP
 
@@ -95,7 +95,7 @@ class Job(threading.Thread):
         return until(lambda: any(now.stage == stage for now in self.seen) or not self.is_alive(), stage)
 
     def ended(self):
-        self.join(60)
+        self.join(PATIENCE_S)
         assert not self.is_alive()
         return self
 
