@@ -36,6 +36,7 @@ from musicgen_bridge.engine import Sampling, config, weights
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.decode import decode
+from musicgen_bridge.engine.layouts import opened
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise
 from musicgen_bridge.engine.transformer import Transformer
@@ -122,7 +123,7 @@ def theirs(model: Any, frames: int) -> float:
 def our_weights(size: str, model: Any, c: config.ModelConfig) -> weights.DecoderWeights:
     """Return what the engine would load: the starter as it is stored, else the model's random weights."""
     if size == "starter":
-        with weights.Checkpoint.open(STARTER, model.device) as checkpoint:
+        with opened(STARTER, model.device) as checkpoint:
             return weights.decoder(checkpoint, c, model.dtype)
     tensors = model.state_dict()
     return weights.decoder(lambda name, *shape: tensors[name], c, model.dtype)

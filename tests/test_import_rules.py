@@ -41,7 +41,9 @@ ROOMS = {
     "journal": Room(),
     "jobs": Room("journal"),
     "ports": Room(lazily="mido"),
-    "engine": Room(packages="psutil torch tokenizers safetensors numpy scipy soxr platformdirs", lazily="cuda demucs"),
+    "engine": Room(
+        packages="psutil torch tokenizers safetensors yaml numpy scipy soxr platformdirs", lazily="cuda demucs"
+    ),
     "match": Room(packages="numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
     "sidecar": Room("roots"),
     "stems": Room("keys roots sidecar __init__", "numpy soundfile riffy"),

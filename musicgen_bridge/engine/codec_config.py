@@ -13,7 +13,6 @@ from musicgen_bridge.errors import ModelError
 _UNDERSTOOD: dict[str, tuple[Any, Any]] = {
     "model_type": ("encodec", "encodec"),
     "norm_type": ("weight_norm", "weight_norm"),
-    "pad_mode": ("reflect", "reflect"),
     "normalize": (False, False),
     "chunk_length_s": (None, None),
     "use_causal_conv": (False, True),
@@ -40,6 +39,8 @@ class CodecConfig:
     compress: int = 2
     num_lstm_layers: int = 2
     codebook_size: int = 1024
+    pad_mode: str = "reflect"
+    """What is heard before the start and after the end: the mirrored signal, or with "constant" zeros."""
 
     @classmethod
     def from_json(cls, section: Mapping[str, Any]) -> Self:
@@ -53,6 +54,10 @@ class CodecConfig:
                 )
         codebook_dim = section.get("codebook_dim")
         config = cls(**{field.name: section[field.name] for field in fields(cls) if field.name in section})
+        if config.pad_mode not in ("reflect", "constant"):
+            raise ModelError(
+                f"The audio codec has pad_mode = {config.pad_mode!r}: choose one with reflect or constant."
+            )
         if codebook_dim not in (None, config.hidden_size):
             raise ModelError(
                 f"The audio codec has codebook_dim = {codebook_dim} and hidden_size = {config.hidden_size}: "

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from musicgen_bridge.engine import chroma
@@ -84,23 +82,8 @@ class ModelConfig:
         return min(_SECONDS, self.chroma_length * chroma.HOP / chroma.SAMPLE_RATE)
 
 
-def read(folder: Path) -> ModelConfig:
-    """Return the config of a checkpoint in the stock Hugging Face layout.
-
-    Raises ModelError where the folder has no readable config.json, or one of a model that this engine can't run.
-    """
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{folder} has no config.json: name a MusicGen folder in the Hugging Face layout.") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} can't be read ({error}): copy or download the model again.") from error
-    return parse(values)
-
-
 def parse(values: Json) -> ModelConfig:
-    """Return the config that the JSON object `values` describes; raises ModelError as `read` does."""
+    """Return the config that the JSON object `values` describes; raises ModelError where this engine can't run it."""
     kind = values.get("model_type")
     if kind not in _FAMILIES:
         known = " or ".join(_FAMILIES)

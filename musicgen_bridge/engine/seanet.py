@@ -34,11 +34,12 @@ def full_precision() -> Iterator[None]:
         cudnn.allow_tf32 = before
 
 
-def pad_reflect(x: Tensor, left: int, right: int) -> Tensor:
+def pad_reflect(x: Tensor, sides: tuple[int, int]) -> Tensor:
     """Return `x` [..., N] mirrored at both ends to [..., left + N + right].
 
     A mirror needs more samples than it gives; a shorter `x` is first continued by zeros, as EnCodec was trained.
     """
+    left, right = sides
     if not left and not right:
         return x
     lacking = max(left, right) - x.shape[-1] + 1
@@ -48,14 +49,20 @@ def pad_reflect(x: Tensor, left: int, right: int) -> Tensor:
 
 
 class Conv(nn.Conv1d):
-    """Convolution over the mirrored signal: [B, C_in, N] -> [B, C_out, ceil(N / stride)]."""
+    """Convolution over the mirrored signal: [B, C_in, N] -> [B, C_out, ceil(N / stride)]; or over one with zeros."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, size: int, pad_mode: str, *, stride: int = 1, dilation: int = 1
+    ) -> None:
+        super().__init__(channels_in, channels_out, size, stride=stride, dilation=dilation)
+        self._pad = F.pad if pad_mode == "constant" else pad_reflect
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x` [B, C_in, N]."""
         stride = self.stride[0]
         total = self._reach - stride + 1
         short = -x.shape[-1] % stride
-        return super().forward(pad_reflect(x, total - total // 2, total // 2 + short))
+        return super().forward(self._pad(x, (total - total // 2, total // 2 + short)))
 
     def needs(self, start: int, stop: int) -> tuple[int, int]:
         """Return the span of input that outputs [start, stop) depend on (stride 1).
@@ -102,8 +109,8 @@ class Residual(nn.Module):
     def __init__(self, channels: int, dilation: int, config: CodecConfig) -> None:
         super().__init__()
         hidden = channels // config.compress
-        wide = Conv(channels, hidden, config.residual_kernel_size, dilation=dilation)
-        self.block = nn.Sequential(nn.ELU(), wide, nn.ELU(), Conv(hidden, channels, 1))
+        wide = Conv(channels, hidden, config.residual_kernel_size, config.pad_mode, dilation=dilation)
+        self.block = nn.Sequential(nn.ELU(), wide, nn.ELU(), Conv(hidden, channels, 1, config.pad_mode))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual sum of `x` [B, C, N]."""
@@ -141,27 +148,27 @@ def input_span(layers: nn.Sequential, start: int, stop: int) -> tuple[int, int]:
 
 def build_encoder(config: CodecConfig) -> nn.Sequential:
     """Return the encoder: audio [B, C, N] -> latents [B, D, ceil(N / hop)]."""
-    channels = config.num_filters
-    layers: list[nn.Module] = [Conv(config.audio_channels, channels, config.kernel_size)]
+    channels, mode = config.num_filters, config.pad_mode
+    layers: list[nn.Module] = [Conv(config.audio_channels, channels, config.kernel_size, mode)]
     for ratio in reversed(config.upsampling_ratios):
         layers += _residuals(channels, config)
-        layers += [nn.ELU(), Conv(channels, 2 * channels, 2 * ratio, stride=ratio)]
+        layers += [nn.ELU(), Conv(channels, 2 * channels, 2 * ratio, mode, stride=ratio)]
         channels *= 2
     layers += [ResidualLstm(channels, config.num_lstm_layers), nn.ELU()]
-    layers += [Conv(channels, config.hidden_size, config.last_kernel_size)]
+    layers += [Conv(channels, config.hidden_size, config.last_kernel_size, mode)]
     return nn.Sequential(*layers)
 
 
 def build_decoder(config: CodecConfig) -> nn.Sequential:
     """Return the decoder: a convolution, the LSTM, then the upsampler; latents [B, D, T] -> audio [B, C, T * hop]."""
-    channels = config.num_filters * 2 ** len(config.upsampling_ratios)
-    layers: list[nn.Module] = [Conv(config.hidden_size, channels, config.kernel_size)]
+    channels, mode = config.num_filters * 2 ** len(config.upsampling_ratios), config.pad_mode
+    layers: list[nn.Module] = [Conv(config.hidden_size, channels, config.kernel_size, mode)]
     layers += [ResidualLstm(channels, config.num_lstm_layers)]
     for ratio in config.upsampling_ratios:
         layers += [nn.ELU(), Upsample(channels, channels // 2, ratio)]
         channels //= 2
         layers += _residuals(channels, config)
-    layers += [nn.ELU(), Conv(channels, config.audio_channels, config.last_kernel_size)]
+    layers += [nn.ELU(), Conv(channels, config.audio_channels, config.last_kernel_size, mode)]
     return nn.Sequential(*layers)
 
 

@@ -1,27 +1,19 @@
-"""Checkpoint files to tensors under our names: the one place that knows how Hugging Face calls them."""
+"""A checkpoint's tensors, under the names of Hugging Face's layout, to those that the engine computes with."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from musicgen_bridge.engine.config import DecoderConfig, ModelConfig, TextConfig
 from musicgen_bridge.engine.linear import Linear, linear
-from musicgen_bridge.errors import ModelError
 
 Read = Callable[..., Tensor]
 """A tensor by its name in the checkpoint and its shape."""
-
-_TIED = {"text_encoder.shared.weight": "text_encoder.encoder.embed_tokens.weight"}
-"""Tensors of two names, of which a checkpoint may have kept the other."""
 
 
 class Affine(NamedTuple):
@@ -89,58 +81,6 @@ class TextWeights:
     position_bias: Tensor  # [buckets, heads]
     layers: tuple[TextLayer, ...]
     norm: Tensor  # [d]
-
-
-class Checkpoint:
-    """The open weight files of a folder; each tensor is read when it is asked for, straight to the device."""
-
-    def __init__(self, files: dict[str, Any]) -> None:
-        self._files = files
-
-    @classmethod
-    @contextmanager
-    def open(cls, folder: Path, device: torch.device) -> Iterator[Checkpoint]:
-        """Open a folder's safetensors, one file or shards; raises ModelError where they are missing or damaged."""
-        with ExitStack() as stack:
-            files: dict[str, Any] = {}
-            for path in _weight_files(folder):
-                try:
-                    file = stack.enter_context(safe_open(path, framework="pt", device=str(device)))
-                except (OSError, SafetensorError) as error:
-                    raise ModelError(f"{path} can't be read ({error}): copy or download it again.") from error
-                files |= dict.fromkeys(file.keys(), file)
-            yield cls(files)
-
-    def __call__(self, name: str, *shape: int) -> Tensor:
-        """Return the tensor `name` as it is stored; raises ModelError where it is missing or of another shape."""
-        name = name if name in self._files else _TIED.get(name, name)
-        if name not in self._files:
-            raise ModelError(f"The model's weights lack {name}: copy or download them again.")
-        tensor: Tensor = self._files[name].get_tensor(name)
-        if shape and tensor.shape != shape:
-            raise ModelError(f"{name} is {list(tensor.shape)} where config.json says {list(shape)}: they don't belong.")
-        return tensor
-
-    def codec(self) -> dict[str, Tensor]:
-        """Return the codec's tensors, their names without the prefix."""
-        prefix = "audio_encoder."
-        return {name.removeprefix(prefix): self(name) for name in self._files if name.startswith(prefix)}
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if not index.is_file():
-        raise ModelError(
-            f"{folder} has no model.safetensors: download the model with its safetensors (pickled .bin files are "
-            "not read, because they can run code)."
-        )
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ModelError(f"{index} can't be read ({error}): copy or download it again.") from error
-    return [folder / Path(name).name for name in names]
 
 
 class _Cast:

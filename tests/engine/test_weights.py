@@ -105,6 +105,22 @@ def test_shards_load_as_one_file_does(folder: Path, text: Twin) -> None:
     assert first_codes(Engine.load(folder, "cpu")) == first_codes(text.engine)
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_pytorch_s_own_files_load_as_safetensors_do(folder: Path, text: Twin, split: bool) -> None:
+    """The hub has facebook/musicgen-medium and -large as such alone."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    halves = [names[::2], names[1::2]] if split else [names]
+    files = [f"pytorch_model-0000{n}-of-00002.bin" if split else "pytorch_model.bin" for n in range(1, len(halves) + 1)]
+    for file, keys in zip(files, halves, strict=True):
+        torch.save({key: tensors[key] for key in keys}, folder / file)
+    if split:
+        index = {"weight_map": {key: file for file, keys in zip(files, halves, strict=True) for key in keys}}
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index), "utf-8")
+    assert first_codes(Engine.load(folder, "cpu")) == first_codes(text.engine)
+
+
 def test_a_missing_shard_is_named(folder: Path) -> None:
     shards(folder)
     (folder / "model-00002-of-00002.safetensors").unlink()
