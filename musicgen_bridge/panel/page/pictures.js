@@ -17,11 +17,13 @@ function prepared(canvas) {
   return canvas.getContext("2d");
 }
 
-/** Draw the lowest and the highest sample of each column. */
-export function drawWaveform(canvas, buffer) {
+/** Draw the lowest and the highest sample of each column, and a line where each of `bars` bars begins. */
+export function drawWaveform(canvas, buffer, bars = 0) {
   const context = prepared(canvas);
   const { width, height } = canvas;
   const samples = mono(buffer);
+  context.fillStyle = colour("--bar-line");
+  for (let bar = 1; bar < bars; bar += 1) context.fillRect(Math.round((bar * width) / bars), 0, 1, height);
   context.fillStyle = colour("--wave");
   for (let x = 0; x < width; x += 1) {
     const first = Math.floor((x * samples.length) / width);

@@ -4,7 +4,7 @@ import { $, doing, show } from "./dom.js";
 import { pairsOf } from "./wire.js";
 
 const SOURCES = {
-  osc: "a client", midi: "MIDI clock", jack: "JACK", link: "Ableton Link", ableton: "Live", reaper: "Reaper",
+  osc: "set by hand", midi: "MIDI clock", jack: "JACK", link: "Ableton Link", ableton: "Live", reaper: "Reaper",
   reaper_web: "Reaper", ardour: "Ardour",
 };
 const FIELDS = ["project", "bpm", "signature", "key"];

@@ -180,7 +180,7 @@ export class Takes {
       card.classList.add("silent");
       return;
     }
-    drawWaveform(card.querySelector(".wave"), buffer);
+    drawWaveform(card.querySelector(".wave"), buffer, take.quarters / take.bar);
     drawSpectrogram(card.querySelector(".spectrogram"), buffer);
     card.classList.add("drawn");
   }
