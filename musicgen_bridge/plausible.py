@@ -55,22 +55,32 @@ def plausible(request: RenderRequest) -> RenderRequest:
     Raises:
         ArgumentError: they don't; the text says which, and what to do.
     """
-    stems = len(request.rows) * max(1, len(request.separate))
-    if not 1 <= stems <= MAX_STEMS:
+    if not 1 <= request.stems <= MAX_STEMS:
         raise ArgumentError(
-            f"parts, variations and what is separated make {stems} stems; at most {MAX_STEMS} are rendered at once"
+            f"parts, variations, mix and what is separated make {request.stems} stems; "
+            f"at most {MAX_STEMS} are rendered at once"
         )
+    if len(request.candidates) > MAX_STEMS:
+        raise ArgumentError(
+            f"best_of, parts and variations make {len(request.candidates)} takes; at most {MAX_STEMS} are made at once"
+        )
+    if request.mix and not request.parts[1:] and not request.separate:
+        raise ArgumentError("mix sums parts, or what is separated; ask for some")
     if request.has_length:
         _check_length(request)
     if request.melody_end is not None and request.melody_end <= request.melody_start:
         raise ArgumentError("melody_end must lie behind melody_start")
     if request.file_end is not None and request.file_end <= request.file_start:
         raise ArgumentError("file_end must lie behind file_start")
-    generated = (request.prompt, request.melody, request.continue_from, request.parts, request.rows[1:])
+    generated = (request.prompt, request.melody, request.continue_from, request.parts, request.candidates[1:])
     if request.file and any(generated):
         raise ArgumentError("file is a recording of your own: leave out prompt, melody, continue, parts and variations")
     if request.stream and request.file:
         raise ArgumentError("stream plays what is generated, and with file nothing is; leave one of them out")
+    if request.stream and request.best_of > 1:
+        raise ArgumentError(
+            "stream plays a take before it is known which is the best; leave out one of stream, best_of"
+        )
     if request.take and (any(generated[:2]) or any(generated[3:]) or request.separate or request.stream):
         raise ArgumentError("take is a stem that is there: leave out what asks for another, separate and stream")
     if (request.shift_beats or request.shift_ms) and not request.take:

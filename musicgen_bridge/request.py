@@ -168,6 +168,10 @@ class RenderRequest(_Json):
     shift_ms: float = 0.0
     """The same in milliseconds of the new stem; both add up."""
     variations: int = 1
+    best_of: int = 1
+    """How many takes are made of each stem, of which the one that fits best is kept."""
+    mix: bool = False
+    """Whether the sum of the parts, or of what is separated, is a stem too, behind them."""
     parts: tuple[Part, ...] = ()
     separate: tuple[str, ...] = ()
     """Names of `SOURCES`: these are the stems then, instead of their mix."""
@@ -243,6 +247,16 @@ class RenderRequest(_Json):
         """One (name, prompt) for each stem, in the order of their index: all variations of a part, then the next."""
         parts = self.parts or (Part("", self.prompt),)
         return tuple(part for part in parts for _ in range(self.variations))
+
+    @property
+    def candidates(self) -> tuple[Part, ...]:
+        """One (name, prompt) for each take that is made: all candidates of a row, then the next row's."""
+        return tuple(row for row in self.rows for _ in range(self.best_of))
+
+    @property
+    def stems(self) -> int:
+        """How many stems there will be."""
+        return len(self.rows) * max(1, len(self.separate)) + self.mix * self.variations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,8 @@ class Made:
     dtype: str
     melody: str = ""
     """How it was found."""
+    followed: tuple[np.ndarray, int] | None = None
+    """The melody [C, N] and its sample rate."""
     kept: bool = True
     """Whether it is kept as the raw take; a recording lies on the disk anyway."""
     known: Known | None = None
@@ -95,7 +97,7 @@ def takes_of(request: RenderRequest, job: int, results: Sequence[Result], made: 
             part=one.part,
             index=index,
             total=len(results),
-            variation=one.row % request.variations,
+            variation=one.row // request.best_of % request.variations,
             seed=request.seed + one.row,
             bpm=request.bpm if request.match else one.report["bpm"] or request.bpm,
             key=one.report["key"] if request.file else request.key or one.report["key"],

@@ -2,8 +2,10 @@
 
 from musicgen_bridge.match.beats import Grid
 from musicgen_bridge.match.key import estimate_key
-from musicgen_bridge.match.match import CEILING, Matched, Report, Target, bars_in, match, match_batch, needed_seconds
+from musicgen_bridge.match.match import CEILING, Matched, Report, Target, bars_in, match, needed_seconds
+from musicgen_bridge.match.score import Scores, melody_fit, score
 from musicgen_bridge.match.tempo import FASTEST, SLOWEST
+from musicgen_bridge.match.together import mixed, shared_grid
 
 __all__ = [
     "CEILING",
@@ -12,10 +14,14 @@ __all__ = [
     "Grid",
     "Matched",
     "Report",
+    "Scores",
     "Target",
     "bars_in",
     "estimate_key",
     "match",
-    "match_batch",
+    "melody_fit",
+    "mixed",
     "needed_seconds",
+    "score",
+    "shared_grid",
 ]

