@@ -42,8 +42,10 @@ def load_codec(path: Path) -> EncodecModel:
 
 
 def save_codec(codec: EncodecModel, path: Path) -> None:
-    """Write the codec's weights in half precision to one safetensors file."""
-    save_file({f"audio_encoder.{k}": v.half().contiguous() for k, v in codec.state_dict().items()}, path)
+    """Write the codec's weights in half precision to one safetensors file, which appears complete."""
+    unfinished = path.with_suffix(".part")
+    save_file({f"audio_encoder.{k}": v.half().cpu().contiguous() for k, v in codec.state_dict().items()}, unfinished)
+    unfinished.replace(path)
 
 
 def stock_config(size: Size) -> MusicgenMelodyConfig:

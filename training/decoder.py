@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from training import codec as _codec  # noqa: F401  (its convolution patch keeps the encoder from synchronizing)
@@ -27,6 +27,8 @@ SHORT, LONG = 400, 1248
 CONTEXT = 300
 """Frames that rows without a downbeat are given, as when a recording or an earlier window is continued."""
 EMA = 0.9985
+STATE = "state.safetensors"
+"""The optimizer's moments, beside the weights that they belong to."""
 
 
 def corrupt(codes: torch.Tensor, spared: torch.Tensor, progress: float) -> torch.Tensor:
@@ -80,11 +82,11 @@ def validate(model: LanguageModel, pool: Pool) -> dict[str, list[float]]:
     return figures
 
 
-def save(averaged: LanguageModel, path: Path) -> None:
-    """Write the averaged weights under stock names, in half precision."""
+def save(weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file that appears complete."""
     unfinished = path.with_suffix(".part")
-    save_file({k: v.half().cpu().contiguous() for k, v in stock_views(averaged).items()}, unfinished)
-    unfinished.rename(path)
+    save_file({name: weight.cpu().contiguous() for name, weight in weights.items()}, unfinished)
+    unfinished.replace(path)
 
 
 class Trainer:
@@ -128,6 +130,11 @@ class Trainer:
         self.step += 1
         return losses.detach()
 
+    def save(self, folder: Path) -> None:
+        """Write the averaged weights under stock names, in half precision, and the optimizer's moments beside them."""
+        save({k: v.half() for k, v in stock_views(self.averaged).items()}, folder / "decoder.safetensors")
+        save(self.optimizer.state(), folder / STATE)
+
 
 def train(o: argparse.Namespace) -> None:
     """Compile, wait for the first clips, then train until the time is up; a resumed run skips the schedule's start."""
@@ -140,6 +147,8 @@ def train(o: argparse.Namespace) -> None:
     if o.resume:
         read_weights(model, o.resume)
     trainer = Trainer(model.to(device), o)
+    if o.resume and (state := o.resume.with_name(STATE)).exists():
+        trainer.optimizer.load(load_file(state))
     pool = Pool(load_codec(o.codec), o.shards, o.capacity, device, o.keep)
     if device.type == "cuda":
         trainer.compile(pool)
@@ -157,10 +166,10 @@ def train(o: argparse.Namespace) -> None:
             line = {"step": trainer.step, "t": round(elapsed), "clips": pool.size, "train": books}
             if trainer.step % (5 * o.log) == 0:
                 line["held_out"] = validate(trainer.averaged, pool)
-                save(trainer.averaged, o.out / "decoder.safetensors")
+                trainer.save(o.out)
             print(json.dumps(line), flush=True)
             seen.zero_()
-    save(trainer.averaged, o.out / "decoder.safetensors")
+    trainer.save(o.out)
     print(json.dumps({"done": trainer.step, "t": round(time.time() - started)}), flush=True)
 
 
@@ -171,7 +180,7 @@ def main() -> None:
     parser.add_argument("codec", type=Path, help="checkpoint folder or codec safetensors")
     parser.add_argument("out", type=Path, help="folder for decoder.safetensors")
     parser.add_argument(
-        "--resume", type=Path, help="averaged weights of an earlier run, or a checkpoint's model.safetensors"
+        "--resume", type=Path, help="an earlier run's decoder.safetensors, or a checkpoint's model.safetensors"
     )
     parser.add_argument("--minutes", type=float, default=13)
     parser.add_argument("--rows", type=int, default=96, help="short crops a step; 3/8 as many long ones")

@@ -6,8 +6,11 @@ import argparse
 import json
 import multiprocessing
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +26,16 @@ from training.scores import SAMPLE_RATE
 
 SETTINGS = {"k50 t1.0 g3": (3.0, 1.0, 50), "k20 t0.9 g3": (3.0, 0.9, 20), "k10 t0.8 g2": (2.0, 0.8, 10)}
 """Guidance, temperature, top_k."""
+PROBED = 1000
+"""Clips at most that teach the probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where a setting's clips are kept, and how many."""
+
+    folder: Path
+    count: int
 
 
 class Renderer:
@@ -39,8 +52,9 @@ class Renderer:
     def __call__(
         self,
         prompts: Sequence[str],
-        chroma: npt.NDArray[np.uint8] | None,
-        seconds: float,
+        chroma: npt.NDArray[np.uint8] | None = None,
+        seconds: float = CLIP_SECONDS,
+        *,
         setting: tuple[float, float, int],
     ) -> list[Samples]:
         """Return one clip a prompt; prompts of one number of tokens go together, as they would alone."""
@@ -82,6 +96,7 @@ def adherence(clips: Sequence[Samples], wanted: Sequence[Wanted], pool: multipro
     def agrees(tempo: float, bpm: float) -> bool:
         return any(abs(tempo / (bpm * ratio) - 1) < 0.02 for ratio in measures.TEMPO_RATIOS)
 
+    chorded = [i for i, w in enumerate(wanted) if {"chords", "lead"} & set(w.roles)]
     drummed = [i for i, w in enumerate(wanted) if "drums" in w.roles]
     pitched = [i for i, w in enumerate(wanted) if w.roles != ("drums",)]
     shuffled = [wanted[(i + len(wanted) // 2) % len(wanted)].bpm for i in range(len(wanted))]
@@ -90,6 +105,7 @@ def adherence(clips: Sequence[Samples], wanted: Sequence[Wanted], pool: multipro
         "tempo, with drums": np.mean([agrees(found[i][0], wanted[i].bpm) for i in drummed]),
         "tempo, shuffled": np.mean([agrees(f[0], bpm) for f, bpm in zip(found, shuffled, strict=True)]),
         "key": np.mean([found[i][1] == (wanted[i].tonic, wanted[i].minor) for i in pitched]),
+        "key, with chords or lead": np.mean([found[i][1] == (wanted[i].tonic, wanted[i].minor) for i in chorded]),
         "tonic": np.mean([found[i][1][0] == wanted[i].tonic for i in pitched]),
         "features": np.stack([f[2] for f in found]),
         "found": [round(f[0], 1) for f in found],
@@ -124,9 +140,8 @@ def table(rows: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def codec_figures(renderer: Renderer, wanted: Sequence[Wanted]) -> dict[str, float]:
-    """Return the codec's mel distance and SI-SDR on mixes, and the round-trip chroma cosine of leads."""
-    back = renderer.round_trip([w.real for w in wanted])
+def codec_figures(back: Sequence[Samples], wanted: Sequence[Wanted]) -> dict[str, float]:
+    """Return the mel distance, SI-SDR and chroma cosine of leads that came back from the codec."""
     pairs = list(zip([w.real for w in wanted], back, strict=True))
     leads = [measures.chroma_cosine(a, b) for (a, b), w in zip(pairs, wanted, strict=True) if w.roles == ("lead",)]
     return {
@@ -136,60 +151,65 @@ def codec_figures(renderer: Renderer, wanted: Sequence[Wanted]) -> dict[str, flo
     }
 
 
+class Ear:
+    """Tells genre, drums and pitched parts as clips of known pieces have taught it."""
+
+    LABELS: ClassVar[dict[str, Callable[[Wanted], str]]] = {
+        "genre": lambda w: w.genre,
+        "drums heard": lambda w: str("drums" in w.roles),
+        "pitch heard": lambda w: str(w.roles != ("drums",)),
+    }
+
+    def __init__(self, clips: Sequence[Samples], pieces: Sequence[Wanted], pool: multiprocessing.pool.Pool) -> None:
+        self.pool = pool
+        seen = np.stack(pool.map(features, clips, chunksize=4))
+        self.probes = {name: Probe(seen, [label(w) for w in pieces]) for name, label in self.LABELS.items()}
+
+    def __call__(self, clips: Sequence[Samples], wanted: Sequence[Wanted]) -> dict[str, object]:
+        """Return the shares of clips whose tempo, key, genre and parts are right."""
+        row = adherence(clips, wanted, self.pool)
+        heard = row.pop("features")
+        for name, probe in self.probes.items():
+            row[name] = probe.accuracy(heard, [self.LABELS[name](w) for w in wanted])
+        return {k: float(v) if isinstance(v, float) else v for k, v in row.items()}
+
+
+def figures(
+    render: Callable[..., list[Samples]], ear: Ear, wanted: Sequence[Wanted], sung: Sequence[Wanted], keep: Keep
+) -> dict[str, object]:
+    """Return one setting's figures: prompts alone, with melodies, melodies alone, users' words, and 24 s."""
+    plain, words, tunes = [w.plain for w in wanted], [w.plain for w in sung], np.stack([w.chroma for w in sung])
+    clips, melodies = render(plain), render(words, tunes)
+    save_clips(clips, plain, keep.folder, keep.count)
+    save_clips(melodies, words, keep.folder.with_name(f"{keep.folder.name}_melody"), keep.count // 3)
+    row = ear(clips, wanted) | melody_cosines(melodies, sung)
+    row |= {f"{k} alone": v for k, v in melody_cosines(render([""] * len(sung), tunes), sung).items()}
+    spoken = ear(render([w.users for w in wanted]), wanted)
+    row |= {f"users' {k}": spoken[k] for k in ("tempo", "key", "genre", "drums heard")}
+    late = [clip[-CLIP_SECONDS * SAMPLE_RATE :] for clip in render(plain, seconds=24)]
+    return row | {"tempo, last 10 of 24 s": ear(late, wanted)["tempo"]}
+
+
 def evaluate(o: argparse.Namespace, pool: multiprocessing.pool.Pool) -> dict[str, dict[str, object]]:
-    """Return every figure by checkpoint and setting."""
+    """Return every figure of the renders and of each checkpoint's codec and settings."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     paths = sorted(o.shards.glob("*.npz"))
     half = -(-len(paths) // 2)
     wanted = held_out(paths[:half], o.count, lambda label: True, apart=True)
-    sung = held_out(paths[:half], o.count, lambda label: "lead" in label["roles"], apart=True)  # type: ignore[operator]
-    others = held_out(paths[half:], 500, lambda label: True, apart=False)
-    seen = adherence([w.real for w in others], others, pool)
-    probes = {
-        "genre": (Probe(seen["features"], [w.genre for w in others]), lambda w: w.genre),
-        "drums heard": (
-            Probe(seen["features"], [str("drums" in w.roles) for w in others]),
-            lambda w: str("drums" in w.roles),
-        ),
-        "pitch heard": (
-            Probe(seen["features"], [str(w.roles != ("drums",)) for w in others]),
-            lambda w: str(w.roles != ("drums",)),
-        ),
-    }
-
-    def judged(clips: Sequence[Samples]) -> dict[str, object]:
-        row = adherence(clips, wanted, pool)
-        for name, (probe, label) in probes.items():
-            row[name] = probe.accuracy(row["features"], [label(w) for w in wanted])
-        return {k: float(v) if isinstance(v, float) else v for k, v in row.items() if k != "features"}
-
-    rows: dict[str, dict[str, object]] = {"real": judged([w.real for w in wanted])}
-    rows["real"] |= melody_cosines([w.real for w in sung], sung)
+    sung = held_out(paths[:half], o.count, lambda label: "lead" in label["roles"], apart=True)
+    others = held_out(paths[half:], PROBED, lambda label: True, apart=False)
+    real, known = [w.real for w in wanted], [w.real for w in others]
+    rows = {"renders": Ear(known, others, pool)(real, wanted) | melody_cosines([w.real for w in sung], sung)}
     for name, folder in (pair.split("=") for pair in o.checkpoints):
         renderer = Renderer(Path(folder), device)
-        figures = codec_figures(renderer, wanted)
+        ear = Ear([*known, *renderer.round_trip(known)], [*others, *others], pool)
+        back = renderer.round_trip(real)
+        rows[f"{name} codec"] = ear(back, wanted) | codec_figures(back, wanted)
         for setting in o.settings:
-            values = SETTINGS[setting]
-            prompts = [w.plain for w in wanted]
-            clips = renderer(prompts, None, CLIP_SECONDS, values)
-            row = judged(clips)
-            save_clips(clips, prompts, o.out / f"{name} {setting}".replace(" ", "_"), o.wavs)
-            prompts = [w.plain for w in sung]
-            clips = renderer(prompts, np.stack([w.chroma for w in sung]), CLIP_SECONDS, values)
-            row |= melody_cosines(clips, sung)
-            save_clips(clips, prompts, o.out / f"{name} {setting} melody".replace(" ", "_"), o.wavs // 3)
-            bare = renderer([""] * len(sung), np.stack([w.chroma for w in sung]), CLIP_SECONDS, values)
-            row |= {f"{k} alone": v for k, v in melody_cosines(bare, sung).items()}
-            if name != "v0":
-                spoken = judged(renderer([w.users for w in wanted], None, CLIP_SECONDS, values))
-                row |= {f"users' {k}": spoken[k] for k in ("tempo", "key", "genre", "drums heard")}
-                late = [
-                    clip[-CLIP_SECONDS * SAMPLE_RATE :]
-                    for clip in renderer([w.plain for w in wanted], None, 24, values)
-                ]
-                row["tempo, last 10 of 24 s"] = judged(late)["tempo"]
-            rows[f"{name} {setting}"] = row | figures
-            print(table({f"{name} {setting}": rows[f"{name} {setting}"]}), flush=True)
+            render = partial(renderer, setting=SETTINGS[setting])
+            column = f"{name} {setting}"
+            rows[column] = figures(render, ear, wanted, sung, Keep(o.out / column.replace(" ", "_"), o.wavs))
+            print(table({column: rows[column]}), flush=True)
     return rows
 
 

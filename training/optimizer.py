@@ -76,6 +76,25 @@ class Optimizer:
         for parameter in self.parameters:
             parameter.grad = None
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the moments in bfloat16 and AdamW's count of steps, as `load` takes them."""
+        state = {f"muon.{i}": buffer.bfloat16() for i, buffer in enumerate(self.muon.buffers)}
+        for i, moments in self.adam.state_dict()["state"].items():
+            state |= {f"adam.{i}.{name}": m if name == "step" else m.bfloat16() for name, m in moments.items()}
+        return state
+
+    def load(self, state: dict[str, torch.Tensor]) -> None:
+        """Go on from the moments that `state` gave for a model of the same shapes."""
+        for i, buffer in enumerate(self.muon.buffers):
+            buffer.copy_(state[f"muon.{i}"])
+        own = self.adam.state_dict()
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in state.items():
+            if name.startswith("adam."):
+                _, i, moment = name.split(".")
+                moments.setdefault(int(i), {})[moment] = value
+        self.adam.load_state_dict({**own, "state": moments})
+
 
 def trapezoid(step: int, progress: float, warm: int = 150, hold: float = 0.4) -> float:
     """Return the schedule's factor: up over `warm` steps, flat, then linearly down to 2 % from `hold` of the way on."""
