@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -31,6 +33,32 @@ def test_it_fits_a_line_through_a_deep_net():
         optimizer.step(trapezoid(step, step / 200, warm=10))
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 50
+
+
+def run(optimizer: Optimizer, model: nn.Module, steps: int) -> torch.Tensor:
+    """Take steps towards magnitudes, whose gradients have full rank, and return all weights."""
+    x = torch.randn(256, 16, generator=torch.Generator().manual_seed(1))
+    for _ in range(steps):
+        (model(x) - x.abs()).pow(2).mean().backward()
+        optimizer.step(1.0)
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_a_run_goes_on_from_its_moments():
+    torch.manual_seed(0)
+    blocks = nn.Sequential(nn.Linear(16, 16, bias=False), nn.GELU(), nn.Linear(16, 16, bias=False))
+    model = nn.Sequential(blocks, nn.Linear(16, 16))
+    optimizer = Optimizer(model, blocks)
+    run(optimizer, model, 20)
+    ends = []
+    for keep in (True, False):
+        twin = copy.deepcopy(model)
+        resumed = Optimizer(twin, twin[0])
+        if keep:
+            resumed.load(optimizer.state())
+        ends.append(run(resumed, twin, 1))
+    unbroken = run(optimizer, model, 1)
+    assert (ends[0] - unbroken).norm() < 0.1 * (ends[1] - unbroken).norm()
 
 
 def test_the_schedule_rises_holds_and_falls():
