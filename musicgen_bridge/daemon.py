@@ -173,7 +173,8 @@ class _Daemon:
         return {
             "state": "draining" if self._draining else self._worker.health,
             "version": __version__,
-            "model": self._worker.model or self._settings.model,
+            "model": next(iter(self._worker.models), self._settings.model),
+            "loaded": ", ".join(self._worker.models),
             "device": self._worker.device,
             "memory": self._worker.memory[0] >> 20,
             "memory_total": self._worker.memory[1] >> 20,
@@ -221,7 +222,7 @@ class _Daemon:
             await asyncio.sleep(0.02)
         settings = self._settings
         print(
-            f"musicgen-bridge {__version__} is ready: {self._worker.model} on {self._worker.device}, OSC on"
+            f"musicgen-bridge {__version__} is ready: {self._state()['model']} on {self._worker.device}, OSC on"
             f" {settings.host}:{settings.port} (UDP and TCP), project {settings.project or 'as the session says'}"
             + (f", page http://127.0.0.1:{settings.panel_port}" if settings.panel else ""),
             flush=True,

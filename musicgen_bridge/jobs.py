@@ -231,13 +231,14 @@ class Jobs:
 
     # What the supervisors of worker and recorder tell
 
-    def take(self, kind: type[Request] = RenderRequest) -> Job | None:
-        """Return the oldest waiting job of a kind, now running, or None."""
+    def take(self, kind: type[Request] = RenderRequest, fits: Callable[[Job], bool] = lambda job: True) -> Job | None:
+        """Return the oldest waiting job of a kind, now running; None where there is none, or that one does not fit."""
         waiting = (job for job in self._open.values() if job.state == "queued" and isinstance(job.request, kind))
         job = next(waiting, None)
-        if job is not None:
-            job.state, job.attempts = "running", job.attempts + 1
-            self._written(lambda: self.journal.start(job.number, job.attempts))
+        if job is None or not fits(job):
+            return None
+        job.state, job.attempts = "running", job.attempts + 1
+        self._written(lambda: self.journal.start(job.number, job.attempts))
         return job
 
     def report(self, job: Job, progress: Progress) -> None:
@@ -263,8 +264,12 @@ class Jobs:
             job.error = Failed(error.code, error.text, error.retry_ms)
             self._end(job, "cancelled" if isinstance(error, CancelledError) else "failed", [job.error])
 
-    def worker_died(self, job: Job) -> None:
-        """Put a job whose worker died back at its place in the queue, or end it after `MAX_ATTEMPTS`."""
+    def worker_died(self, job: Job, *, begun: bool = True) -> None:
+        """Put a job whose worker died back at its place in the queue, or end it after `MAX_ATTEMPTS`.
+
+        One that had not `begun` had no part in it.
+        """
+        job.attempts -= not begun
         if job.cancelling:
             self.fail(job, CancelledError("cancelled"))
         elif job.attempts >= MAX_ATTEMPTS:

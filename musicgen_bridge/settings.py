@@ -13,6 +13,7 @@ from typing import Any
 import platformdirs
 
 from musicgen_bridge.errors import ArgumentError, ModelError
+from musicgen_bridge.hub import downloaded
 from musicgen_bridge.keys import suggestion
 from musicgen_bridge.roots import Roots
 
@@ -23,12 +24,17 @@ STOCK_MODELS = {
     "medium": "facebook/musicgen-medium",
     "melody": "facebook/musicgen-melody",
     "large": "facebook/musicgen-large",
+    "stereo-small": "facebook/musicgen-stereo-small",
+    "stereo-medium": "facebook/musicgen-stereo-medium",
+    "stereo-melody": "facebook/musicgen-stereo-melody",
+    "stereo-large": "facebook/musicgen-stereo-large",
 }
 """Aliases of the published checkpoints by their names on the Hugging Face hub."""
 DEMUCS = "adefossez/HTDemucs"
 """Demucs' own weights on the hub."""
 
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""How a name on the hub looks."""
 
 TEMPO_SOURCES = ("midi", "jack", "link", "ableton", "reaper", "reaper_web", "ardour")
 """What can be followed: MIDI clock, JACK transport, Ableton Link, AbletonOSC, Reaper's OSC and web, Ardour."""
@@ -48,7 +54,7 @@ class Settings:
         default_factory=dict, metadata={"doc": "a table alias = folder or hub name; clients choose by alias only"}
     )
     device: str = field(default="auto", metadata={"doc": "auto, cpu, cuda, cuda:1 or mps"})
-    dtype: str = field(default="auto", metadata={"doc": "auto, float32, bfloat16 or float16"})
+    dtype: str = field(default="auto", metadata={"doc": "auto, float32, bfloat16, float16 or int8"})
     kernels: str = field(
         default="auto",
         metadata={"doc": "auto or off: CUDA kernels of our own, where the GPU takes them (Hopper or later)"},
@@ -65,6 +71,13 @@ class Settings:
         metadata={
             "doc": f"folder with Demucs' weights, or {DEMUCS} once it is downloaded: it separates a mix, and finds the "
             "melody in one"
+        },
+    )
+    unload_after: int = field(
+        default=0,
+        metadata={
+            "doc": "seconds without a job after which models leave memory, until one is asked for again; 0 is never, "
+            "so that no take waits for its model"
         },
     )
     queue: int = field(default=64, metadata={"doc": "how many jobs may wait"})
@@ -172,7 +185,7 @@ def _folder(value: Any) -> Path:
 def _folder_or_hub(value: Any) -> str:
     """A hub name is left alone, all else is a folder."""
     folder = _folder(value)
-    return str(value) if _HUB_NAME.fullmatch(str(value)) and not folder.is_dir() else str(folder)
+    return str(value) if HUB_NAME.fullmatch(str(value)) and not folder.is_dir() else str(folder)
 
 
 def _folders(value: Any) -> tuple[Path, ...]:
@@ -219,13 +232,14 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "model": _text,
     "models": _models,
     "device": _one_of("auto", "cpu", "cuda", "mps"),
-    "dtype": _one_of("auto", "float32", "bfloat16", "float16"),
+    "dtype": _one_of("auto", "float32", "bfloat16", "float16", "int8"),
     "kernels": _one_of("auto", "off"),
     "host": _text,
     "port": _whole(1, 65_535),
     "project": _folder,
     "roots": _folders,
     "demucs": _folder_or_hub,
+    "unload_after": _whole(0, 604_800),
     "queue": _whole(1, 10_000),
     "midi": _text,
     "input": _text,
@@ -316,7 +330,7 @@ def demucs_folder(settings: Settings) -> Path:
     """Return the folder with Demucs' weights; as with `model_folder`, nothing is downloaded. Raises ModelError."""
     if settings.demucs is None:
         raise ModelError(
-            f"no Demucs is set, and no package brings its weights: run `hf download {DEMUCS}` and set "
+            f"no Demucs is set, and no package brings its weights: run `musicgen-bridge models pull demucs` and set "
             f'demucs = "{DEMUCS}", or name a folder that holds them'
         )
     return _on_this_machine("Demucs", settings.demucs)
@@ -326,15 +340,9 @@ def _on_this_machine(what: str, target: str) -> Path:
     folder = Path(target).expanduser()
     if folder.is_dir():
         return folder
-    if not _HUB_NAME.fullmatch(target):
+    if not HUB_NAME.fullmatch(target):
         raise ModelError(f"the folder of {what} is missing: {target}")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(target, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        raise ModelError(f"{what} is not on this machine; run: hf download {target}") from error
+    return downloaded(target)
 
 
 def documentation() -> list[tuple[str, str, str]]:

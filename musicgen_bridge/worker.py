@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import soxr
 
-from musicgen_bridge.engine import Engine, Melody, Row, Sampling
+from musicgen_bridge.engine import Engine, Melody, Row, Sampling, Take
 from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.device import device_called
 from musicgen_bridge.engine.separation import lead, split, within_full_scale
 from musicgen_bridge.errors import AudioError
-from musicgen_bridge.match import match, needed_seconds
+from musicgen_bridge.filling import Filling, begin_fill
+from musicgen_bridge.match import needed_seconds
+from musicgen_bridge.matching import matched_of, mixdowns
 from musicgen_bridge.raw_takes import recut
 from musicgen_bridge.reporter import Reporter, stages_of
 from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.roots import Roots, shown
-from musicgen_bridge.settings import Settings, demucs_folder, model_folder
+from musicgen_bridge.settings import Settings, demucs_folder
+from musicgen_bridge.shelf import Shelf, fingerprint
 from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.sound.playback import Playback
 from musicgen_bridge.stems.publish import check_space, publish, space_for
 from musicgen_bridge.stems.read import Recording, read_audio, read_end
-from musicgen_bridge.takes import Made, Result, mixes_of, of_mix, takes_of
+from musicgen_bridge.takes import Made, Result, of_mix, takes_of
 from musicgen_bridge.targets import needed_of, target_of, with_length
+from musicgen_bridge.underway import Underway, Wanted
 
 LONGEST_RECORDING_S = 600.0
 SHORTEST_RECORDING_S = 0.1
@@ -44,7 +45,7 @@ class _Hearing(NamedTuple):
 
 
 class Worker:
-    """One model in hand, and the way of a request from its words to its files."""
+    """The models in memory, and the way of a request from its words to its files."""
 
     def __init__(self, settings: Settings, roots: Roots | None = None, folder: str = STEM_FOLDER) -> None:
         """`roots` are the settings' own unless the caller knows better, as the command line does.
@@ -54,22 +55,22 @@ class Worker:
         self._settings = settings
         self._roots = roots if roots is not None else settings.allowed_roots
         self._folder = folder
-        self._engine: Engine | None = None
-        self._fingerprint: Future[str]
+        self.models = Shelf(settings)
         self._separator: Any = None
         self._playing: tuple[int, Playback] | None = None
         """What is, or was last, heard, and the job that it is of."""
-        self.model = settings.model
-        """Alias of the model in hand."""
 
-    @property
-    def device(self) -> str:
-        """Where the model runs, as "cpu" or "cuda:0"; "" before one is loaded."""
-        return str(self._engine.device) if self._engine else ""
-
-    def warm_up(self) -> None:
+    def warm_up(self) -> Engine:
         """Load the settings' model and render a moment of it. Raises ModelError, ArgumentError, OutOfMemoryError."""
-        self._load(self._settings.model).warm_up()
+        engine = self.models.get(self._settings.model).engine
+        engine.warm_up()
+        return engine
+
+    def unload(self, alias: str | None) -> None:
+        """Free a model's memory, or that of all and Demucs'; what is asked for again is loaded again."""
+        self.models.unload(alias)
+        if alias is None:
+            self._separator = None
 
     def render(
         self,
@@ -90,34 +91,65 @@ class Worker:
             BridgeError: any of them; CancelledError soon after `cancelled` turns true. No stem is left behind by a
                 request that fails before it writes.
         """
+        render = self.begin(
+            request, job=job, on_progress=on_progress, cancelled=cancelled, on_note=on_note, transport=transport
+        )
+        if render.wanted is not None:
+            render.finish(render.wanted.drawn)
+        return render.stems
+
+    def begin(
+        self,
+        request: RenderRequest,
+        *,
+        job: int,
+        on_progress: Callable[[Progress], None],
+        cancelled: Callable[[], bool],
+        on_note: Callable[[str], None],
+        transport: Callable[[], Transport],
+    ) -> Underway:
+        """Begin what `render` does, up to where it needs a take of the model's."""
         report = Reporter(on_progress, cancelled, stages_of(request.mode, separate=bool(request.separate)))
+        hearing = _Hearing(job, transport, on_note) if request.stream else None
+        return Underway(self._stages(request, job, report, hearing, on_note))
+
+    def _stages(
+        self,
+        request: RenderRequest,
+        job: int,
+        report: Reporter,
+        hearing: _Hearing | None,
+        on_note: Callable[[str], None],
+    ) -> Generator[Wanted, Take, list[Stem]]:
         report.stage("reading")
         project = self._roots.project(request.project)
         demucs = self._demucs() if request.separate else None  # what is missing is told now, not after the render
         recording = self._recording(request) if request.file else None
         if recording is not None:
             request = with_length(request, recording)
+        filling = begin_fill(request, self._roots) if request.fill else None
+        if filling is not None:
+            request = filling.request
         check_space(project, space_for(request))
-        hearing = _Hearing(job, transport, on_note) if request.stream else None
         if request.take:
             made = recut(request, self._roots)
         elif recording is not None:
             made = self._recorded(request, recording)
         else:
-            made = self._generated(request, report, hearing)
+            made = yield from self._generated(request, report, hearing, filling)
         report.stage("matching")
-        matched = []
-        grid = made.known.grid if made.known else None
-        for index, audio in enumerate(made.audio):
-            matched.append(match(audio, made.sample_rate, target_of(request, made.known), grid))
-            report.step(index + 1, len(made.audio))
-        for warning in dict.fromkeys(one.report.warning for one in matched):
+        if filling is not None:
+            results = filling.results(made, report.step)
+        else:
+            results = matched_of(request, made, report.step)
+        for warning in dict.fromkeys(one.report["warning"] for one in results):
             if warning is not None:
                 on_note(warning)
-        results = mixes_of(matched, made)
+        mixes = mixdowns(request, results)
         if demucs is not None:
             report.stage("separating")
             results = self._separated(results, request, demucs, report)
+        results += mixes
         report.stage("writing")
         return [
             publish(one.audio, take, roots=self._roots, raw=one.raw, folder=self._folder)
@@ -160,29 +192,33 @@ class Worker:
             raise
         playback.end()
 
-    def _generated(self, request: RenderRequest, report: Reporter, hearing: _Hearing | None) -> Made:
-        engine = self._load(request.model)
+    def _generated(
+        self, request: RenderRequest, report: Reporter, hearing: _Hearing | None, filling: Filling | None
+    ) -> Generator[Wanted, Take, Made]:
+        model = self.models.get(request.model)
+        engine = model.engine
         melody, melody_from = self._melody(request, engine, report)
         report.stage("conditioning")
-        continued = self._continued(request, engine)
+        draft = engine.draft(
+            _rows(request, melody),
+            filling.seconds if filling else needed_seconds(target_of(request)),
+            sampling=Sampling(request.temperature, request.top_k, request.top_p, request.guidance),
+            continue_from=filling.heard(engine.sample_rate, engine.max_duration / 2)
+            if filling
+            else self._continued(request, engine),
+        )
         with self._heard(request, engine, hearing) as on_audio:
-            rendered = engine.generate(
-                _rows(request, melody),
-                needed_seconds(target_of(request)),
-                sampling=Sampling(request.temperature, request.top_k, request.top_p, request.guidance),
-                continue_from=continued,
-                on_step=report.step,
-                on_stage=report.stage,
-                on_audio=on_audio,
-            )
+            rendered = yield Wanted(engine, draft, report, on_audio)
         return Made(
             audio=list(rendered.audio),
+            prompts=rendered.prompt,
             sample_rate=engine.sample_rate,
-            parts=request.rows,
-            fingerprint=self._fingerprint.result(),
+            parts=request.candidates,
+            fingerprint=model.fingerprint,
             device=str(engine.device),
             dtype=str(engine.dtype),
             melody=melody_from,
+            followed=(melody.audio, melody.sample_rate) if melody else None,
         )
 
     def _recording(self, request: RenderRequest) -> Recording:
@@ -230,17 +266,6 @@ class Worker:
             results += of_mix(mix, {name: stems[name] for name in request.separate})
         return results
 
-    def _load(self, alias: str) -> Engine:
-        if self._engine is None or alias != self.model:
-            folder = model_folder(alias, self._settings)
-            self._engine = None  # before the next is loaded: there may be no room for both
-            self._engine = Engine.load(
-                folder, self._settings.device, self._settings.dtype, fast=self._settings.kernels == "auto"
-            )
-            self.model = alias
-            self._fingerprint = ThreadPoolExecutor(1).submit(fingerprint, folder.glob("*.safetensors"))
-        return self._engine
-
     def _demucs(self) -> Any:
         """Return Demucs, loaded once. Raises ModelError."""
         if self._separator is None:
@@ -286,16 +311,6 @@ def described(prompt: str, request: RenderRequest) -> str:
     return ", ".join(words)
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of files, such as a checkpoint's weights, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        with path.open("rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()
-
-
 def _rows(request: RenderRequest, melody: Melody | None) -> list[Row]:
-    parts: tuple[Part, ...] = request.rows
+    parts: tuple[Part, ...] = request.candidates
     return [Row(described(part.prompt, request), request.seed + index, melody) for index, part in enumerate(parts)]

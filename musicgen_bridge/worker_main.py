@@ -2,11 +2,14 @@
 
 In:  {"do": "start", "settings": {…}} first, then {"do": "render", "job": 7, "request": {…}},
      {"do": "cancel", "job": 7}, {"do": "ping", "n": 3}, {"do": "transport", "transport": {…Transport}}, which also
-     stands in each render, {"do": "silence", "job": 7}: it is not to be heard any more
-Out: {"is": "ready", "model": …, "device": …, "memory": [used, total]}, {"is": "pong", "n": 3},
+     stands in each render, {"do": "silence", "job": 7}: it is not to be heard any more, {"do": "unload", "model": …}:
+     it leaves memory when its turn in the line comes, or all do for null
+Out: {"is": "ready", …what it holds}, {"is": "pong", "n": 3},
      {"is": "progress", "job": 7, …Progress}, {"is": "note", "job": 7, "text": …},
-     {"is": "done", "job": 7, "stems": […Stem], "model": …, "memory": …},
+     {"is": "done", "job": 7, "stems": […Stem], …what it holds}, {"is": "holds", …what it holds},
      {"is": "fail", "job": 7 or null, "code": …, "text": …}
+What it holds: "models": those in memory, the one used last first, "device": …, "memory": [bytes in use, and there].
+Several jobs may be in hand at once; each ends with one done or fail.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
@@ -22,8 +24,9 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
-from musicgen_bridge.errors import BridgeError, InternalError
-from musicgen_bridge.request import Progress, RenderRequest, Transport
+from musicgen_bridge.errors import BridgeError, CancelledError, InternalError
+from musicgen_bridge.line import Errand, Line, Unload
+from musicgen_bridge.request import RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,14 +55,16 @@ class _Out:
 
 
 class _In(threading.Thread):
-    """Reads commands while the main thread renders: answers pings, notes what is cancelled, hands renders on."""
+    """Reads commands while the main thread renders: answers pings, notes what is cancelled, fills the line."""
 
     def __init__(self, stream: TextIO, out: _Out) -> None:
         super().__init__(daemon=True, name="commands")
-        self.renders: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
-        self.cancelled: set[int] = set()
+        self.line = Line()
         self.transport = Transport()
         self.silence: Callable[[int], None] = lambda job: None
+        self.holds: Callable[[], dict[str, Any]] = dict
+        """What the worker tells of its memory."""
+        self._cancelled: set[int] = set()
         self._stream, self._out = stream, out
 
     def run(self) -> None:
@@ -69,16 +74,48 @@ class _In(threading.Thread):
                 case "ping":
                     self._out.say(**{"is": "pong"}, n=message["n"])
                 case "cancel":
-                    self.cancelled.add(message["job"])
-                    self.silence(message["job"])
+                    self._cancel(message["job"])
                 case "transport":
                     self.transport = Transport.from_json(message["transport"])
                 case "silence":
                     self.silence(message["job"])
                 case "render":
                     self.transport = Transport.from_json(message["transport"])
-                    self.renders.put((message["job"], message["request"]))
+                    self._render(message["job"], message["request"])
+                case "unload":
+                    self.line.put(Unload(message["model"]))
         os._exit(0)  # the daemon is gone: whatever is in hand stays in its journal
+
+    def _cancel(self, job: int) -> None:
+        if (errand := self.line.withdraw(job)) is not None:
+            errand.failed(CancelledError("cancelled"))
+        else:
+            self._cancelled.add(job)
+        self.silence(job)
+
+    def _render(self, job: int, request: dict[str, Any]) -> None:
+        def done(stems: list[Stem]) -> None:
+            self._cancelled.discard(job)
+            self._out.say(**{"is": "done"}, job=job, stems=[stem.to_json() for stem in stems], **self.holds())
+
+        def failed(error: BaseException) -> None:
+            self._cancelled.discard(job)
+            self._out.fail(job, error)
+
+        try:
+            errand = Errand(
+                job=job,
+                request=RenderRequest.from_json(request),
+                cancelled=lambda: job in self._cancelled,
+                progress=lambda now: self._out.say(**{"is": "progress"}, job=job, **now.to_json()),
+                note=lambda text: self._out.say(**{"is": "note"}, job=job, text=text),
+                done=done,
+                failed=failed,
+            )
+        except (TypeError, ValueError) as error:
+            failed(error)
+        else:
+            self.line.put(errand)
 
 
 def _private_stdout() -> TextIO:
@@ -97,48 +134,35 @@ def main() -> int:
     settings = Settings.from_json(json.loads(sys.stdin.readline())["settings"])
     commands.start()
     try:
+        from musicgen_bridge.company import Company
         from musicgen_bridge.worker import Worker
 
         worker = Worker(settings)
-        worker.warm_up()
-        commands.silence = worker.silence
+        company = Company(worker, commands.line, lambda: commands.transport)
+        company.warm_up()
+        commands.silence, commands.holds = worker.silence, lambda: _holds(worker)
     except Exception as error:
         out.fail(None, error)
         return 1
-    out.say(**{"is": "ready"}, model=worker.model, device=worker.device, memory=_memory(worker))
+    out.say(**{"is": "ready"}, **_holds(worker))
     while True:
-        _render(worker, commands, out, *commands.renders.get())
+        match commands.line.get(settings.unload_after or None):
+            case Errand() as errand:
+                company.serve(errand)
+            case asked:
+                worker.unload(asked.model if asked is not None else None)
+        out.say(**{"is": "holds"}, **_holds(worker))
 
 
-def _render(worker: Worker, commands: _In, out: _Out, job: int, request: dict[str, Any]) -> None:
-    def tell(progress: Progress) -> None:
-        out.say(**{"is": "progress"}, job=job, **progress.to_json())
+def _holds(worker: Worker) -> dict[str, Any]:
+    """Return which models are in memory, and the bytes of the device's memory in use and there.
 
-    try:
-        stems = worker.render(
-            RenderRequest.from_json(request),
-            job=job,
-            on_progress=tell,
-            on_note=lambda text: out.say(**{"is": "note"}, job=job, text=text),
-            cancelled=lambda: job in commands.cancelled,
-            transport=lambda: commands.transport,
-        )
-        done = [stem.to_json() for stem in stems]
-        out.say(**{"is": "done"}, job=job, stems=done, model=worker.model, memory=_memory(worker))
-    except Exception as error:
-        out.fail(job, error)
-    commands.cancelled.discard(job)
-
-
-def _memory(worker: Worker) -> tuple[int, int]:
-    """Return the bytes of the device's memory in use and there; asked between renders alone, as a graph's capture
-    would not bear it.
+    Asked between steps alone, as a graph's capture would not bear it.
     """
-    import torch
-
     from musicgen_bridge.engine.device import memory_of
 
-    return memory_of(torch.device(worker.device)) if worker.device else (0, 0)
+    device = worker.models.device
+    return {"models": list(worker.models), "device": str(device), "memory": memory_of(device)}
 
 
 if __name__ == "__main__":

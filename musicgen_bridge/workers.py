@@ -1,4 +1,8 @@
-"""The worker's supervisor: starts it, feeds it one job at a time, sees it die or hang, and starts it again."""
+"""The worker's supervisor: starts it, feeds it, sees it die or hang, and starts it again.
+
+It has one job in hand at a time, and with it those that wait and may be drawn with it: the worker then does as many at
+once as go well together. A job whose worker died goes alone from then on, so that it can harm no other.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,9 @@ from typing import Any, Literal
 
 from musicgen_bridge.errors import BridgeError, from_code
 from musicgen_bridge.jobs import Job, Jobs
-from musicgen_bridge.request import Progress, Stem, Transport
+from musicgen_bridge.request import Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
+from musicgen_bridge.sharing import MOST_ROWS, rides
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +41,7 @@ _LINE = 16 * 1024 * 1024
 
 @dataclass
 class Worker:
-    """One supervised child process and the job it has in hand.
+    """One supervised child process and the jobs it has in hand.
 
     `on_state` is called whenever `health` may have changed or a job has ended.
     """
@@ -45,7 +50,8 @@ class Worker:
     jobs: Jobs
     transport: Transport
     on_state: Callable[[], None] = lambda: None
-    model: str = ""
+    models: tuple[str, ...] = ()
+    """Aliases of those in memory, the one used last first."""
     device: str = ""
     memory: tuple[int, int] = (0, 0)
     """Bytes of the device's memory that were in use after the last render, and that there are; 0 while unknown."""
@@ -54,13 +60,14 @@ class Worker:
     task: asyncio.Task[None] = field(init=False)
     """Runs as long as the worker is supervised."""
     _process: asyncio.subprocess.Process | None = None
-    _job: Job | None = None
+    _jobs: dict[int, Job] = field(default_factory=dict)
     _up: bool = False
     _was_up: bool = False
     _stopping: bool = False
     _answered: float = 0.0
     _moved: float = 0.0
-    _cancelled: float | None = None
+    _cancelled: dict[int, float] = field(default_factory=dict)
+    """When each was."""
     _deaths: list[float] = field(default_factory=list)
 
     @property
@@ -72,7 +79,7 @@ class Worker:
             return "degraded" if self._was_up or self._deaths else "loading"
         if time.monotonic() - self._answered > FRESH_S:
             return "degraded"
-        return "busy" if self._job else "ready"
+        return "busy" if self._jobs else "ready"
 
     @property
     def pid(self) -> int | None:
@@ -100,9 +107,10 @@ class Worker:
             self._deaths = [died for died in self._deaths if now - died < 300] + [now]
             self._up, self._process = False, None
             self.on_state()
-            job, self._job = self._job, None
-            if job is not None:
-                self.jobs.worker_died(job)
+            self.models, jobs = (), list(self._jobs.values())
+            self._jobs, self._cancelled = {}, {}
+            for job in jobs:
+                self.jobs.worker_died(job, begun=job is jobs[0] or job.progress is not None)
             if self.fatal is not None:
                 return
             pause = min(LONGEST_PAUSE_S, 0.1 * 4 ** (len(self._deaths) - 1))
@@ -143,8 +151,8 @@ class Worker:
             now = time.monotonic()
             late = (
                 ("does not answer", now - self._answered > SILENT_S),
-                ("makes no progress", self._job is not None and now - self._moved > STALLED_S),
-                ("does not let go", self._cancelled is not None and now - self._cancelled > CANCEL_S),
+                ("makes no progress", bool(self._jobs) and now - self._moved > STALLED_S),
+                ("does not let go", any(now - since > CANCEL_S for since in self._cancelled.values())),
             )
             for what, true in late:
                 if true:
@@ -157,47 +165,73 @@ class Worker:
         match message.pop("is"):
             case "ready":
                 self._up = self._was_up = True
-                self.model, self.device = message["model"], message["device"]
-                self.memory = tuple(message["memory"])
-                log.info("the worker is warm: %s on %s", self.model, self.device)
+                self._holds(message)
+                log.info("the worker is warm: %s on %s", ", ".join(self.models), self.device)
                 self.feed()
+            case "holds":
+                self._holds(message)
             case "progress":
-                if self._job is not None and message.pop("job") == self._job.number:
+                if (job := self._jobs.get(message.pop("job"))) is not None:
                     self._moved = self._answered
-                    self.jobs.report(self._job, Progress.from_json(message))
+                    self.jobs.report(job, Progress.from_json(message))
             case "note":
                 log.info("job %d: %s", message["job"], message["text"])
-                if self._job is not None and message["job"] == self._job.number:
-                    self.jobs.note(self._job, message["text"])
+                if (job := self._jobs.get(message["job"])) is not None:
+                    self.jobs.note(job, message["text"])
             case "done":
-                self.model, self.memory = message["model"], tuple(message["memory"])
-                if (job := self._let_go()) is not None:
+                self._holds(message)
+                if (job := self._let_go(message["job"])) is not None:
                     self.jobs.finish(job, [Stem.from_json(stem) for stem in message["stems"]])
             case "fail":
                 error = from_code(message["code"], message["text"])
                 if message["job"] is None:
                     log.error("the worker can't come up: %s", error.text)
                     self.fatal = None if self._was_up else error
-                elif (job := self._let_go()) is not None:
+                elif (job := self._let_go(message["job"])) is not None:
                     self.jobs.fail(job, error)
         if self.health != was:
             self.on_state()
 
-    def _let_go(self) -> Job | None:
-        job, self._job, self._cancelled = self._job, None, None
-        return job
+    def _holds(self, message: dict[str, Any]) -> None:
+        self.models, self.device = tuple(message["models"]), message["device"]
+        self.memory = tuple(message["memory"])
+
+    def _let_go(self, number: int) -> Job | None:
+        self._cancelled.pop(number, None)
+        self._moved = time.monotonic()
+        return self._jobs.pop(number, None)
 
     def feed(self) -> None:
-        """Hand the next job to the worker if it has none."""
-        if self._up and self._job is None and not self._stopping and (job := self.jobs.take()) is not None:
-            self._job, self._moved = job, time.monotonic()
+        """Hand the next job to the worker if it has none, and those after it that may be drawn with it."""
+        while self._up and not self._stopping and (job := self.jobs.take(fits=self._fits)) is not None:
+            if not self._jobs:
+                self._moved = time.monotonic()
+            self._jobs[job.number] = job
             self._say(do="render", job=job.number, request=job.request.to_json(), transport=self.transport.to_json())
         self.on_state()
 
+    def _fits(self, job: Job) -> bool:
+        """Whether a job may be handed to the worker now, before it is counted as an attempt."""
+        if not self._jobs:
+            return True
+        first, *others = (self._request(one) for one in self._jobs.values())
+        asked = self._request(job)
+        fresh = job.attempts == 0 and all(one.attempts == 1 for one in self._jobs.values())
+        rows = sum(len(one.candidates) for one in (first, *others, asked))
+        return fresh and rows <= MOST_ROWS and rides(asked, first)
+
+    def _request(self, job: Job) -> RenderRequest:
+        assert isinstance(job.request, RenderRequest)
+        return job.request
+
+    def unload(self, model: str | None) -> None:
+        """Have a model leave memory, or all for None, once the worker has none of its jobs in hand any more."""
+        self._say(do="unload", model=model)
+
     def cancel(self, job: Job) -> None:
         """End a running job; one that has ended is no longer to be heard."""
-        if job is self._job:
-            self._cancelled = time.monotonic()
+        if job.number in self._jobs:
+            self._cancelled[job.number] = time.monotonic()
             self._say(do="cancel", job=job.number)
         else:
             self._say(do="silence", job=job.number)
@@ -205,7 +239,7 @@ class Worker:
     def follow(self, transport: Transport) -> None:
         """Take in where the session's bar lines are now."""
         self.transport = transport
-        if self._job is not None:
+        if self._jobs:
             self._say(do="transport", transport=transport.to_json())
 
     def _say(self, **message: Any) -> None:

@@ -127,7 +127,7 @@ def test_a_tempo_map_that_goes_too_far_is_told(worker: Worker, song: Path, loop:
 
 def test_no_model_is_loaded_for_a_recording(worker: Worker, song: Path, loop: Path) -> None:
     worker.render(asked(song, file=str(loop), bars=1.0, separate="drums"))
-    assert worker.device == ""
+    assert list(worker.models) == []
 
 
 @pytest.mark.parametrize(("values", "bars", "frames"), [({}, 4, 364_269), ({"file_start": 1.0}, 3, 273_202)])
@@ -237,9 +237,9 @@ def test_a_melody_that_demucs_finds_can_be_cancelled_too(worker: Worker, song: P
 def test_without_weights_it_is_told_before_anything_is_loaded(tmp_path: Path, song: Path) -> None:
     worker = Worker(dataclasses.replace(settings(tmp_path), demucs=None))
     seen: list[Progress] = []
-    with pytest.raises(ModelError, match=r"hf download .* and set demucs"):
+    with pytest.raises(ModelError, match=r"models pull demucs.* and set demucs"):
         worker.render(asked(song, prompt="techno", separate="drums"), on_progress=seen.append)
-    assert worker.device == ""
+    assert list(worker.models) == []
     assert {one.stage for one in seen} <= {"reading"}
 
 

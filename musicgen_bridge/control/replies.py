@@ -86,7 +86,8 @@ STATUS_REPLY = Reply(
     (
         Field("state", "s", "loading, ready, busy, degraded, draining, stopped"),
         Field("version", "s", "version of the daemon"),
-        Field("model", "s", "alias of the loaded model"),
+        Field("model", "s", "alias of the model used last"),
+        Field("loaded", "s", "aliases of the models in memory, the one used last first"),
         Field("device", "s", "where it runs"),
         Field("memory", "i", "MiB of the device's memory in use after the last render; 0 while unknown"),
         Field("memory_total", "i", "MiB that the device has"),

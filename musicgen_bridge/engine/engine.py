@@ -24,6 +24,7 @@ from musicgen_bridge.engine.decode import decode
 from musicgen_bridge.engine.device import device_called, memory
 from musicgen_bridge.engine.ensemble import Ensemble, Voice
 from musicgen_bridge.engine.layouts import nowhere, opened
+from musicgen_bridge.engine.linear import Rounding, roundings
 from musicgen_bridge.engine.live import Live
 from musicgen_bridge.engine.pattern import UNKNOWN, delay
 from musicgen_bridge.engine.sampler import Noise, Sampling
@@ -92,13 +93,14 @@ class Engine:
         model: Transformer,
         codec: Codec,
         files: tuple[Path, ...] = (),
+        rounding: Rounding = "none",
     ) -> None:
-        """`files` are those that the weights were read from."""
+        """`files` are those that the weights were read from, `rounding` what was done to them."""
         self.name = name
         self.files = files
         self.family: Family = config.family
         self.device = model.device
-        self.dtype = model.dtype
+        self.dtype = _DTYPES.get(rounding, model.dtype)
         self._config = config
         self._decoder = config.decoder
         self._text = text
@@ -114,13 +116,14 @@ class Engine:
         """Return the engine of a checkpoint `folder` in Hugging Face's layout or Audiocraft's, or of a LoRA adapter.
 
         The last two name other models, which `find` finds by their names on the hub.
-        `device` is auto, cuda, mps or cpu; `dtype` is auto, float32, float16 or bfloat16 and concerns the language
-        model alone. `fast` has kernels of our own where the GPU takes them; the portable path is their off switch
-        and their oracle. Raises ModelError where the folder is no MusicGen, ArgumentError where the device is not
-        there, OutOfMemoryError where it is too small.
+        `device` is auto, cuda, mps or cpu; `dtype` is auto, float32, float16, bfloat16 or int8 and concerns the
+        language model alone. On an x86 CPU float16 and int8 are what its weights are rounded to, and the rest is
+        float32. `fast` has kernels of our own where the GPU takes them; the portable path is their off switch and
+        their oracle. Raises ModelError where the folder is no MusicGen, ArgumentError where the device or the dtype is
+        not there, OutOfMemoryError where it is too small.
         """
         where = device_called(device)
-        kind = _dtype(dtype, where)
+        kind, rounding = _dtype(dtype, where)
         with opened(folder, where, find) as checkpoint:
             config = configs.parse(checkpoint.config)
             tokenizer = load_tokenizer(checkpoint.tokenizer, config.text)
@@ -130,8 +133,8 @@ class Engine:
             window = int(config.window * codec.frame_rate) + config.decoder.codebooks
             positions = config.chroma_length + MAX_TOKENS + window
             packed = fast and kind != torch.float32 and kernels.available(where)
-            model = Transformer(weights.decoder(checkpoint, config, kind, packed), config.decoder, positions)
-        return cls(folder.name, config, text, model, codec, checkpoint.files)
+            model = Transformer(weights.decoder(checkpoint, config, kind, packed, rounding), config.decoder, positions)
+        return cls(folder.name, config, text, model, codec, checkpoint.files, rounding)
 
     @property
     def sample_rate(self) -> int:
@@ -265,7 +268,13 @@ class Engine:
         (at,) = draft.windows
         ahead = draft.known.new_full((*draft.known.shape[:2], at.stop - at.known), UNKNOWN)
         sequence = delay(torch.cat([draft.known, ahead], dim=2), self._decoder.channels, self._decoder.pad)
-        return Voice(draft.texts, self._at(draft.chromas, at.start - draft.known.shape[2]), sequence, draft.draw)
+        chromas = self._at(draft.chromas, at.start - draft.known.shape[2])
+        return Voice(draft.texts, chromas, sequence, self._decoder.channels, draft.draw)
+
+    def wait(self) -> None:
+        """Wait until the device has done what it was asked to."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def warm_up(self) -> None:
         """Render half a second, so that the first take waits for nothing that is done once."""
@@ -387,13 +396,23 @@ def _check_fit(codec: Codec, config: ModelConfig) -> None:
         )
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype called `name`; auto is float16 on CUDA, in which MusicGen was trained, and else float32."""
+def _dtype(name: str, device: torch.device) -> tuple[torch.dtype, Rounding]:
+    """Return what the dtype called `name` computes in, and what its weights are rounded to.
+
+    auto is float16 on CUDA, in which MusicGen was trained, and on a CPU that multiplies such weights with float32;
+    elsewhere it is float32.
+    """
+    can = roundings() if device.type == "cpu" else ("none",)
     if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
+        name = "float16" if device.type == "cuda" or "float16" in can else "float32"
+    if name == "int8" and name not in can:
+        raise ArgumentError(f"There is no int8 on this machine's {device.type}: leave dtype at auto.")
     if name not in _DTYPES:
         raise ArgumentError(f"There is no dtype {name!r}: choose auto or one of {', '.join(_DTYPES)}.")
-    return _DTYPES[name]
+    for rounding in can:
+        if rounding == name:
+            return torch.float32, rounding
+    return _DTYPES[name], "none"
 
 
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}

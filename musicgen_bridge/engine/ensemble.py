@@ -22,7 +22,8 @@ from torch.nn.attention import sdpa_kernel
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.conditioning import condition
 from musicgen_bridge.engine.decode import REPEATABLE, Advance
-from musicgen_bridge.engine.fused import FusedStep
+from musicgen_bridge.engine.device import memory
+from musicgen_bridge.engine.groups import takes_at_once
 from musicgen_bridge.engine.pattern import first_unknown, undelay
 from musicgen_bridge.engine.sampler import Noise, Sampling
 from musicgen_bridge.engine.step import Step
@@ -36,6 +37,8 @@ class Voice:
     texts: Sequence[Tensor | None]  # [S, d_text] each
     chromas: Sequence[Tensor] | None  # [C, bins] each
     sequence: Tensor  # [B, K, S]
+    channels: int
+    """Of the audio."""
     draw: Noise
     position: int = field(init=False)
     """What of the sequence goes in next."""
@@ -64,9 +67,10 @@ class Voice:
         """How many steps are left; 0 when it is done."""
         return self.sequence.shape[2] - 1 - self.position
 
-    def codes(self, channels: int) -> Tensor:
-        """Return its codes [B, K, T], once it has left."""
-        return undelay(self.sequence, channels)
+    @property
+    def codes(self) -> Tensor:
+        """[B, K, T], once it has left."""
+        return undelay(self.sequence, self.channels)
 
 
 class Ensemble:
@@ -91,12 +95,14 @@ class Ensemble:
         """Whether the step would stay in the form that it has now, which may be several times as fast as another."""
         if self._under_way is None or not self._under_way.advance.fused:
             return True
-        return FusedStep.fits(self._model, self._hears([*self.voices, voice]))
+        rows = self.rows + voice.rows
+        return takes_at_once(self._model, self._hears([*self.voices, voice]), rows) == rows
 
+    @memory()
     @torch.inference_mode()
     @sdpa_kernel(REPEATABLE)
     def join(self, voice: Voice) -> None:
-        """Have a take drawn with the others from the next step on."""
+        """Have a take drawn with the others from the next step on. Raises OutOfMemoryError."""
         heard = self._hears([voice])
         rows, voice.before = heard.prefix.shape[:2]
         voice.start = heard.start
@@ -115,10 +121,11 @@ class Ensemble:
         self.voices.remove(voice)
         voice.past = None
 
+    @memory()
     @torch.inference_mode()
     @sdpa_kernel(REPEATABLE)
     def step(self) -> None:
-        """Draw the next position of every take; whose `left` is 0 then has to leave."""
+        """Draw the next position of every take; whose `left` is 0 then has to leave. Raises OutOfMemoryError."""
         if self._under_way is None:
             self._under_way = _UnderWay(self._model, self.voices, self._hears(self.voices), self._sampling, self._room)
         self._under_way.step()

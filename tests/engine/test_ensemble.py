@@ -46,12 +46,8 @@ def together(
     return voices
 
 
-def codes(engine: Engine, voice: Voice) -> Tensor:
-    return voice.codes(engine._decoder.channels)
-
-
-def same(engine: Engine, voices: list[Voice], wanted: list[Tensor]) -> bool:
-    return all(torch.equal(codes(engine, voice), each) for voice, each in zip(voices, wanted, strict=True))
+def same(voices: list[Voice], wanted: list[Tensor]) -> bool:
+    return all(torch.equal(voice.codes, each) for voice, each in zip(voices, wanted, strict=True))
 
 
 @pytest.mark.parametrize("joins", [[0, 0, 0], [0, 1, 2], [0, 7, 13], [0, 3, 40]])
@@ -66,7 +62,7 @@ def test_who_joins_is_what_it_is_alone_and_so_are_the_others(each: Twin, joins: 
     ]
     drafts = [draft(engine, *rows, seconds=seconds) for rows, seconds in asked]
     wanted = [alone(engine, *rows, seconds=seconds) for rows, seconds in asked]
-    assert same(engine, together(engine, drafts, joins), wanted)
+    assert same(together(engine, drafts, joins), wanted)
 
 
 def test_who_goes_before_its_end_leaves_the_others_as_they_are(either: Twin) -> None:
@@ -75,7 +71,7 @@ def test_who_goes_before_its_end_leaves_the_others_as_they_are(either: Twin) -> 
     drafts = [draft(engine, row, seconds=0.5) for row in rows]
     voices = together(engine, drafts, [0, 2, 4], leaves={0: 9, 1: 12})
     assert [voice.left > 0 for voice in voices] == [True, True, False]
-    assert torch.equal(codes(engine, voices[2]), alone(engine, rows[2], seconds=0.5))
+    assert torch.equal(voices[2].codes, alone(engine, rows[2], seconds=0.5))
 
 
 def test_one_after_another_without_an_end(text: Twin) -> None:
@@ -84,7 +80,7 @@ def test_one_after_another_without_an_end(text: Twin) -> None:
     rows = [Row("pad", seed) for seed in range(6)]
     drafts = [draft(engine, row, seconds=0.4) for row in rows]
     voices = together(engine, drafts, [0, 12, 24, 36, 48, 60])
-    assert same(engine, voices, [alone(engine, row, seconds=0.4) for row in rows])
+    assert same(voices, [alone(engine, row, seconds=0.4) for row in rows])
     assert engine._cache.data.shape[4] == 256
 
 
@@ -93,7 +89,7 @@ def test_a_recording_is_gone_on_from_in_company(either: Twin) -> None:
     first, second = Row("pad", 1), Row("drums", 2)
     drafts = [draft(engine, first, seconds=0.4, known=10), draft(engine, second, seconds=0.4)]
     wanted = [alone(engine, first, seconds=0.4, known=10), alone(engine, second, seconds=0.4)]
-    assert same(engine, together(engine, drafts, [0, 5]), wanted)
+    assert same(together(engine, drafts, [0, 5]), wanted)
 
 
 @pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(guidance=1), Sampling(top_p=0.8, top_k=0)])
@@ -102,7 +98,7 @@ def test_other_ways_to_draw(either: Twin, sampling: Sampling) -> None:
     rows = [Row("pad", 1), Row("" if sampling.guidance == 1 else "drums", 2)]
     drafts = [draft(engine, row, seconds=0.3, sampling=sampling) for row in rows]
     wanted = [alone(engine, row, seconds=0.3, sampling=sampling) for row in rows]
-    assert same(engine, together(engine, drafts, [0, 4]), wanted)
+    assert same(together(engine, drafts, [0, 4]), wanted)
 
 
 def test_a_draft_becomes_the_audio_that_generate_gives(each: Twin) -> None:
@@ -111,7 +107,7 @@ def test_a_draft_becomes_the_audio_that_generate_gives(each: Twin) -> None:
     asked = draft(engine, row, seconds=0.31)
     (voice,) = together(engine, [asked], [0])
     whole = engine.generate([row], 0.31, sampling=SAMPLING)
-    assert np.array_equal(engine.take(asked, codes(engine, voice)).audio, whole.audio)
+    assert np.array_equal(engine.take(asked, voice.codes).audio, whole.audio)
 
 
 def test_it_counts_its_rows_and_steps(text: Twin) -> None:
@@ -134,4 +130,4 @@ def test_on_cuda_too_who_joins_begins_with_the_codes_it_has_alone(dtype: str) ->
     voices = together(engine, [draft(engine, row, seconds=1.0, sampling=greedy) for row in rows], [0, 20])
     for voice, row in zip(voices, rows, strict=True):
         wanted = alone(engine, row, seconds=1.0, sampling=greedy)
-        assert (codes(engine, voice) == wanted).float().mean() > 0.25  # until rounding once decides a close call
+        assert (voice.codes == wanted).float().mean() > 0.25  # until rounding once decides a close call
