@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -38,7 +38,7 @@ def errors() -> str:
 def commands() -> str:
     """The flags of every command."""
     parts = []
-    for name, command in sorted(cli.commands.items()):
+    for name, command in sorted(_commands(cli)):
         arguments = [
             one.make_metavar(click.Context(command)) for one in command.params if isinstance(one, click.Argument)
         ]
@@ -48,6 +48,15 @@ def commands() -> str:
             f"### {name}\n`musicgen-bridge {' '.join([name, *arguments])}`\n\n{summary}\n\n{_table(('flag', ''), rows)}"
         )
     return "\n\n".join(parts)
+
+
+def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Yield each command with its whole name, those of groups too."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _flag(option: click.Option) -> tuple[str, str]:

@@ -26,8 +26,9 @@ from musicgen_bridge.flags import (
     typed,
 )
 from musicgen_bridge.keys import Value
+from musicgen_bridge.cli_models import models
 from musicgen_bridge.request import Progress
-from musicgen_bridge.settings import Settings, model_folder
+from musicgen_bridge.settings import Settings
 from musicgen_bridge.spool import Spool
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def connect(settings: Settings) -> Bridge:
 
 
 @click.group(
-    commands=[fit, recut],
+    commands=[fit, models, recut],
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -265,24 +266,6 @@ def presets(settings: Settings, as_json: bool) -> None:
         click.echo(json.dumps({"presets": listed}))
     else:
         _table(columns, [[getattr(one, name) for name in columns] for one in found.all()])
-
-
-@cli.command()
-@json_flag
-@setting_flags()
-def models(settings: Settings, as_json: bool) -> None:
-    """List the models, and how to fetch those missing."""
-    listed = []
-    for alias, target in settings.known_models.items():
-        try:
-            where, missing = str(model_folder(alias, settings)), ""
-        except BridgeError as error:
-            where, missing = "", error.text
-        listed.append({"model": alias, "source": target, "folder": where or None, "missing": missing or None})
-    if as_json:
-        click.echo(json.dumps({"models": listed}))
-    else:
-        _table(("model", "where"), [(one["model"], one["folder"] or one["missing"]) for one in listed])
 
 
 @cli.command()

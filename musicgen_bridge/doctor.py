@@ -188,20 +188,29 @@ def models(settings: Settings) -> Iterator[Finding]:
     for alias, target in settings.known_models.items():
         try:
             folder = model_folder(alias, settings)
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-            size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+            kind = _kind(folder)
+            size = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
         except ModelError as error:
             optional = alias != settings.model and STOCK_MODELS.get(alias) == target
             yield Finding("models", "warning" if optional else "problem", f"{alias} is missing", error.text)
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             yield Finding("models", "problem", f"{alias} can't be read: {error}", f"fetch {target} again")
             continue
-        text = f"{alias}, {config.get('model_type', 'of no known family')}, {_size(size)}, {folder}"
+        text = f"{alias}, {kind}, {_size(size)}, {folder}"
         if size == 0:
-            yield Finding("models", "problem", text, "it has no .safetensors file; fetch it again")
+            yield Finding("models", "problem", text, "it has no file with weights; fetch it again")
         else:
             yield Finding("models", "ok", text)
+
+
+def _kind(folder: Path) -> str:
+    """Return what a model's folder holds."""
+    if (adapter := folder / "adapter_config.json").is_file():
+        return f"adapter to {json.loads(adapter.read_text('utf-8'))['base_model_name_or_path']}"
+    if (folder / "state_dict.bin").is_file() and not (folder / "config.json").is_file():
+        return "in Audiocraft's layout"
+    return str(json.loads((folder / "config.json").read_text("utf-8")).get("model_type", "of no known family"))
 
 
 def presets(settings: Settings) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from musicgen_bridge import settings
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling, Span
 from musicgen_bridge.engine.debug import debug_engine
+from musicgen_bridge.hub import downloaded
 from musicgen_bridge.waveform import convert_audio
 
 Result = Tensor | tuple[Tensor, Tensor]
@@ -78,7 +79,8 @@ class MusicGen:
         known = settings.load()
         if name not in known.known_models:
             known = replace(known, models={**known.models, name: name})
-        engine = Engine.load(settings.model_folder(name, known), where, known.dtype, fast=known.kernels == "auto")
+        folder = settings.model_folder(name, known)
+        engine = Engine.load(folder, where, known.dtype, fast=known.kernels == "auto", find=downloaded)
         engine.name = name
         return MusicGen(engine)
 

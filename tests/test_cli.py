@@ -144,6 +144,8 @@ def test_presets_are_listed_with_the_user_s_own(env: dict[str, str], tmp_path: P
 
 
 def test_models_tell_where_they_are_or_how_to_fetch_them(env: dict[str, str]) -> None:
-    listed = {one["model"]: one for one in json.loads(run(env, "models", "--json").stdout)["models"]}
+    listed = {one["model"]: one for one in json.loads(run(env, "models", "list", "--json").stdout)["models"]}
     assert Path(listed["starter"]["folder"], "config.json").is_file()
-    assert listed["small"]["folder"] is None and "hf download facebook/musicgen-small" in listed["small"]["missing"]
+    assert listed["starter"]["licence"] == "mit" and listed["starter"]["bytes"] > 20_000_000
+    assert listed["small"]["folder"] is None and "models pull facebook/musicgen-small" in listed["small"]["missing"]
+    assert "cc-by-nc-4.0 (not for commercial use)" in run(env, "models", "list").stdout

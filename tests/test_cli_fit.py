@@ -83,7 +83,7 @@ def test_without_weights_it_says_how_to_get_them(tmp_path: Path, clicks: Path) -
     ran = run("fit", clicks, "--separate", "drums", "--out", tmp_path, "--json", "--port", free_port())
     assert ran.returncode == 1
     error = json.loads(ran.stdout)["error"]
-    assert error["code"] == "E_MODEL" and "hf download" in error["text"]
+    assert error["code"] == "E_MODEL" and "models pull demucs" in error["text"]
 
 
 @pytest.mark.parametrize(

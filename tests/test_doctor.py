@@ -108,7 +108,7 @@ def test_models_tell_family_and_size_or_what_is_wrong(settings: Settings, tmp_pa
 
 def test_demucs_is_told_with_how_to_get_it(settings: Settings, tmp_path: Path) -> None:
     without = one(list(doctor.models(settings)), "Demucs")
-    assert without.state == "warning" and "hf download" in without.advice
+    assert without.state == "warning" and "models pull demucs" in without.advice
     assert one(list(doctor.models(replace(settings, demucs=str(tmp_path)))), "Demucs").state == "ok"
     assert one(list(doctor.models(replace(settings, demucs=str(tmp_path / "no")))), "Demucs").state == "problem"
 

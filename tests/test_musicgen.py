@@ -254,7 +254,7 @@ def seeded(model: MusicGen) -> torch.Tensor:
 
 def test_a_model_that_is_not_here_says_how_to_fetch_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match="hf download facebook/no-such-musicgen"):
+    with pytest.raises(ModelError, match="models pull facebook/no-such-musicgen"):
         MusicGen.get_pretrained("facebook/no-such-musicgen", device="cpu")
 
 

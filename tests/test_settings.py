@@ -82,8 +82,8 @@ def test_a_model_is_found_by_alias_only(tmp_path):
 
 
 def test_a_model_never_downloaded_says_how(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match="hf download facebook/musicgen-large"):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="models pull facebook/musicgen-large"):
         model_folder("large", Settings())
 
 
@@ -92,9 +92,9 @@ def test_demucs_is_a_folder_or_what_the_hub_s_cache_holds(monkeypatch, tmp_path)
         return demucs_folder(load({"demucs": value}, environment={}))
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(ModelError, match=f"hf download {DEMUCS}.*set demucs"):
+    with pytest.raises(ModelError, match="models pull demucs.*set demucs"):
         demucs_folder(Settings())
-    with pytest.raises(ModelError, match=f"hf download {DEMUCS}$"):
+    with pytest.raises(ModelError, match=f"models pull {DEMUCS}$"):
         found(DEMUCS)
     with pytest.raises(ModelError, match="the folder of Demucs is missing: /"):
         found(tmp_path / "weights")
