@@ -192,6 +192,9 @@ def test_two_takes_are_compared_in_step(page, two):
     assert pressed() == ["true", "false"]
     page["hear-b"].click()
     assert pressed() == ["false", "true"]
+    assert [card.get_attribute("class").split()[-1] for card in two] == ["muted", "playing"]
+    page.press(two[1], "Stop")
+    assert [card.get_attribute("class").split()[-1] for card in two] == ["playing", "drawn"]
     page["stop"].click()
 
 
@@ -413,12 +416,23 @@ def luminance(text: str) -> float:
     return float(np.dot([0.2126, 0.7152, 0.0722], linear))
 
 
+def test_the_player_is_never_over_what_scrolls(page, two):
+    page.press(two[0], "As melody")
+    chosen(page)
+    assert page.js("return document.documentElement.scrollHeight <= innerHeight")
+    assert page["render"].rect["y"] + page["render"].rect["height"] < page["stop"].rect["y"]
+
+
 def test_a_phone_s_width_needs_no_scrolling_sideways(page, two):
+    for card, which in zip(two, "AB", strict=True):
+        page.press(card, which)
+    page["tempo-own"].click()
     page.driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     )
     try:
-        assert page.js("return document.documentElement.scrollWidth") <= 360
+        for scrolled in ("document.documentElement", "document.querySelector('.page')"):
+            assert page.js(f"return {scrolled}.scrollWidth") <= 360
         for one in page.all("button, input, select, textarea, .take"):
             if one.is_displayed():
                 assert one.rect["x"] >= 0

@@ -74,13 +74,13 @@ export function drawChroma(canvas, frames) {
   const { width, height } = canvas;
   const names = 22 * (window.devicePixelRatio || 1);
   const row = height / 12;
-  context.font = `${Math.min(row * 0.9, names * 0.6)}px sans-serif`;
+  context.font = `${row}px sans-serif`;
   context.textBaseline = "middle";
   CLASSES.forEach((name, pitch) => {
     context.fillStyle = colour(name.length > 1 ? "--raised" : "--surface");
     context.fillRect(0, height - (pitch + 1) * row, width, row);
     context.fillStyle = colour("--muted");
-    context.fillText(name, 2, height - (pitch + 0.5) * row);
+    if (name.length === 1) context.fillText(name, 4, height - (pitch + 0.5) * row);
   });
   context.fillStyle = colour("--accent");
   const step = (width - names) / frames.length;

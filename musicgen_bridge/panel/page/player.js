@@ -51,6 +51,12 @@ export class Player extends EventTarget {
     return voice && passed >= 0 ? (passed / lengthOf(voice.take)) % 1 : null;
   }
 
+  /** Whether a take plays in step with the other one of the two, which is heard instead. */
+  muted(path) {
+    const { a, b, heard } = this.compared;
+    return Boolean(a && b && this.voices.has(a.path) && this.voices.has(b.path)) && path === (heard === "a" ? b : a).path;
+  }
+
   #heard() {
     return this.#context.currentTime - (this.#context.outputLatency || 0);
   }
@@ -62,19 +68,19 @@ export class Player extends EventTarget {
     this.#tell();
   }
 
-  /** Play two takes in step, of which one is heard; a take that plays already goes on where it is. */
+  /** Play the two compared takes in step, of which one is heard; whatever plays already goes on. */
   compare(buffers) {
     const { a, b } = this.compared;
-    for (const path of [...this.voices.keys()]) if (path !== a.path && path !== b.path) this.end(path);
     const from = this.#leader?.from ?? this.#barLine(a);
     for (const take of [a, b]) if (!this.voices.has(take.path)) this.#start(take, buffers.get(take.path), from, 0);
-    this.#balance();
     this.#tell();
   }
 
   /** Make a take one of the two that are compared, and the one that is heard. */
   choose(which, take) {
     const other = which === "a" ? "b" : "a";
+    const before = this.compared[which];
+    if (before && before.path !== take.path) this.end(before.path);
     if (this.compared[other]?.path === take.path) this.compared[other] = null;
     Object.assign(this.compared, { [which]: take, heard: which });
     this.#tell();
@@ -83,7 +89,6 @@ export class Player extends EventTarget {
   /** Hear one of the two compared takes. */
   hear(which) {
     this.compared.heard = which;
-    this.#balance();
     this.#tell();
   }
 
@@ -102,11 +107,8 @@ export class Player extends EventTarget {
   }
 
   #balance() {
-    const { a, b, heard } = this.compared;
-    if (!a || !b || !this.voices.has(a.path) || !this.voices.has(b.path)) return;
-    for (const [which, take] of [["a", a], ["b", b]]) {
-      const { gain } = this.voices.get(take.path);
-      gain.gain.setTargetAtTime(which === heard ? 1 : 0, this.#context.currentTime, FADE_S / 3);
+    for (const [path, { gain }] of this.voices) {
+      gain.gain.setTargetAtTime(this.muted(path) ? 0 : 1, this.#context.currentTime, FADE_S / 3);
     }
   }
 
@@ -143,6 +145,7 @@ export class Player extends EventTarget {
   }
 
   #tell() {
+    this.#balance();
     this.dispatchEvent(new Event("change"));
   }
 }

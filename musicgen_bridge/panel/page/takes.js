@@ -128,7 +128,13 @@ export class Takes {
     const card = el(
       "article",
       { class: "take", tabindex: 0, "data-path": take.path, "aria-label": `${what}${extra}, ${factsOf(take)}`, draggable: "true" },
-      el("header", {}, el("h3", {}, `${what}${extra}`), el("p", { class: "facts" }, factsOf(take))),
+      el(
+        "header",
+        {},
+        el("h3", {}, `${what}${extra}`),
+        el("p", { class: "facts" }, factsOf(take)),
+        take.mode === "fit" ? null : button(`Seed ${take.seed}`, () => this.#ask.restore(take), { class: "seed", title: "put its words, length and seed into the form" }),
+      ),
       el(
         "div",
         { class: "pictures", click: doing(() => this.play(take)) },
@@ -146,15 +152,18 @@ export class Takes {
         take.mode === "fit" ? null : button("Again", () => this.again(take), { title: "the same with a new seed", "aria-keyshortcuts": "G" }),
         button("Continue", () => this.continue(take), { title: "render what comes after it", "aria-keyshortcuts": "C" }),
         button("As melody", () => this.follow(take), { title: "render something that follows its melody", "aria-keyshortcuts": "M" }),
-        take.mode === "fit" ? null : button(`Seed ${take.seed}`, () => this.#ask.restore(take), { class: "seed", title: "put its words, length and seed into the form" }),
-        el("a", { class: "grip", href: `/file?${query(take.path)}`, download: take.name, title: "drag it out, or save a copy" }, "File"),
       ),
       el(
-        "details",
-        { class: "path" },
-        el("summary", {}, "Where it lies"),
-        el("code", {}, take.path),
-        button("Copy path", () => this.copy(take)),
+        "div",
+        { class: "below" },
+        el(
+          "details",
+          { class: "path" },
+          el("summary", {}, "Where it lies"),
+          el("code", {}, take.path),
+          button("Copy path", () => this.copy(take)),
+        ),
+        el("a", { class: "grip", href: `/file?${query(take.path)}`, download: take.name, title: "drag it out, or save a copy" }, "File"),
       ),
     );
     card.addEventListener("dragstart", ({ dataTransfer }) => this.#drag(dataTransfer, take));
@@ -198,6 +207,7 @@ export class Takes {
     for (const { take, card } of this.#cards.values()) {
       const playing = voices.has(take.path);
       card.classList.toggle("playing", playing);
+      card.classList.toggle("muted", this.#player.muted(take.path));
       const play = card.querySelector(".play");
       play.setAttribute("aria-pressed", String(playing));
       show(play, playing ? "Stop" : "Play");
