@@ -75,6 +75,9 @@ RENDER_KEYS = table(
     Key("file_start", "f", "where the recording is taken from, in seconds", 0, 86_400),
     Key("file_end", "f", "where the recording is taken to, in seconds", 0, 86_400),
     Key("file_bpm", "f", "the recording's own tempo; else it is looked for from 0.8 to 1.25 of the session's", 20, 400),
+    Key("fill", "s", "absolute path of a recording of which a section is made anew; the rest of it stays"),
+    Key("fill_start", "f", "where that section begins, in seconds", 0, 86_400),
+    Key("fill_end", "f", "where it ends, in seconds", 0, 86_400),
     Key("take", "s", "absolute path of an earlier stem that is cut anew from its raw take; nothing is generated then"),
     Key("shift_beats", "f", "how many quarter notes later in its raw take it begins; negative is earlier", -64, 64),
     Key("shift_ms", "f", "the same in milliseconds; both add up", -30_000, 30_000),
@@ -102,7 +105,7 @@ FIT_KEYS = {
     name: RENDER_KEYS[name]
     for name in (
         *("file", "file_start", "file_end", "file_bpm", "bars", "seconds", "beats", "bpm", "signature", "tempo_map"),
-        *("sample_rate", "project", "separate", "loop", "match", "loudness", "format", "bits", "name"),
+        *("sample_rate", "project", "separate", "mix", "loop", "match", "loudness", "format", "bits", "name"),
     )
 }
 """The render keys that concern a recording: those of the mode "fit"."""
@@ -333,6 +336,7 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     merged["melody"] = merged.get("melody") or None
     merged["file"] = merged.get("file") or None
     merged["take"] = merged.get("take") or None
+    merged["fill"] = merged.get("fill") or None
     merged["tempo_map"] = parse_tempo_map(merged.get("tempo_map", ""), session.signature)
     merged["parts"] = parse_parts(merged.get("parts", ""))
     merged["separate"] = parse_separate(merged.get("separate", ""))

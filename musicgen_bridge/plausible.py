@@ -11,6 +11,8 @@ from musicgen_bridge.request import Mode, RenderRequest
 MODES: tuple[str, ...] = get_args(Mode)
 MAX_SECONDS = 600.0
 """The longest stem."""
+SHORTEST_BEFORE_S = 0.5
+"""How much must stand before a section that is made anew."""
 MAX_STEMS = 32
 """The most stems of one request: parts times variations."""
 
@@ -28,6 +30,8 @@ def mode_of(merged: Mapping[str, Any]) -> str:
             return "recut"
         if merged["file"]:
             return "fit"
+        if merged["fill"]:
+            return "fill"
         if merged["continue_from"]:
             return "continue"
         return "melody" if merged["melody"] else "text" if worded else "unconditional"
@@ -37,12 +41,13 @@ def mode_of(merged: Mapping[str, Any]) -> str:
         "continue": ("continue", merged["continue_from"]),
         "fit": ("file", merged["file"]),
         "recut": ("take", merged["take"]),
+        "fill": ("fill", merged["fill"]),
     }
     if mode in needs and not needs[mode][1]:
         raise ArgumentError(f"mode {mode} needs {needs[mode][0]}")
     if mode == "unconditional" and (worded or merged["melody"]):
         raise ArgumentError("mode unconditional takes neither prompt, parts nor melody")
-    for other in ("fit", "recut"):
+    for other in ("fit", "recut", "fill"):
         name, given = needs[other]
         if mode != other and given:
             raise ArgumentError(f"mode {mode} takes no {name}; leave out one of the two")
@@ -77,6 +82,8 @@ def plausible(request: RenderRequest) -> RenderRequest:
         raise ArgumentError("file is a recording of your own: leave out prompt, melody, continue, parts and variations")
     if request.stream and request.file:
         raise ArgumentError("stream plays what is generated, and with file nothing is; leave one of them out")
+    if request.fill:
+        _check_fill(request)
     if request.stream and request.best_of > 1:
         raise ArgumentError(
             "stream plays a take before it is known which is the best; leave out one of stream, best_of"
@@ -88,6 +95,20 @@ def plausible(request: RenderRequest) -> RenderRequest:
     if request.bits == 32 and request.format == "flac":
         raise ArgumentError("flac takes 16 or 24 bits; choose wav or aiff for 32")
     return request
+
+
+def _check_fill(request: RenderRequest) -> None:
+    others = (request.continue_from, request.parts, request.separate, request.stream, request.tempo_map)
+    if any(others) or request.best_of > 1:
+        raise ArgumentError(
+            "fill goes with none of continue, parts, best_of, separate, stream and tempo_map; leave them out"
+        )
+    if request.fill_end is None or request.fill_end <= request.fill_start:
+        raise ArgumentError("fill needs a section; give fill_start, and fill_end behind it")
+    if request.fill_start < SHORTEST_BEFORE_S:
+        raise ArgumentError(
+            f"the model goes on from what stands before the section; fill_start is at least {SHORTEST_BEFORE_S}"
+        )
 
 
 def _check_length(request: RenderRequest) -> None:

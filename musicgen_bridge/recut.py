@@ -51,6 +51,8 @@ def _kept(fields: dict[str, Any]) -> dict[str, Value]:
     if not isinstance(asked, dict):
         raise ArgumentError("its request is no table; use the file as it was written")
     asked = check_values(asked, RENDER_KEYS, " in request")
+    if asked.get("fill"):
+        raise ArgumentError("it is a recording with a section made anew; fill that again")
     if asked.get("file"):
         raise ArgumentError("it was made of a recording; fit that again")
     if asked.get("separate"):

@@ -25,7 +25,7 @@ Tell = Callable[[Progress], None]
 Note = Callable[[str], None]
 """Takes a sentence that a person should read."""
 
-_PATHS = ("project", "melody", "continue", "file", "take")
+_PATHS = ("project", "melody", "continue", "file", "take", "fill")
 _TIMING = ("bpm", "signature", "sample_rate")
 
 
@@ -193,7 +193,8 @@ def _by_itself(
     """Load the model and render here; whoever sits at the shell may use any folder and recording that he names."""
     session = Session(project=str(settings.project or Path.cwd()))
     request = make_request(values, session, {"model": settings.model})
-    recordings = [path for path in (request.melody, request.continue_from, request.file, request.take) if path]
+    named = (request.melody, request.continue_from, request.file, request.take, request.fill)
+    recordings = [path for path in named if path]
     roots = Roots.of((*settings.roots, request.project, *recordings))
     # The worker looks at these itself, but after the seconds that loading takes.
     roots.project(request.project)

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, Self
 from musicgen_bridge.tempo_map import COMMON_TIME, TempoMap, TempoPoint
 from musicgen_bridge.tempo_map import Signature as Signature
 
-Mode = Literal["text", "melody", "continue", "unconditional", "fit", "recut"]
+Mode = Literal["text", "melody", "continue", "unconditional", "fit", "recut", "fill"]
 Format = Literal["wav", "flac", "aiff"]
 
 
@@ -161,6 +161,12 @@ class RenderRequest(_Json):
     """Seconds into the recording; None is its end."""
     file_bpm: float | None = None
     """Its own tempo where that is known, in quarter notes a minute; else it is looked for near the session's."""
+    fill: str | None = None
+    """Absolute path of the recording of which a section is made anew: mode "fill"."""
+    fill_start: float = 0.0
+    """Seconds into the recording at which that section begins."""
+    fill_end: float | None = None
+    """Seconds into the recording at which it ends."""
     take: str | None = None
     """Absolute path of an earlier stem, or of its sidecar, which is cut anew from its raw take: mode "recut"."""
     shift_beats: float = 0.0

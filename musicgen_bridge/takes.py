@@ -33,6 +33,8 @@ class Made:
     audio: Sequence[np.ndarray]
     """[C, N] each"""
     sample_rate: int
+    prompts: np.ndarray | None = None
+    """[B, C, M]: what each goes on from, as the codec gives it back."""
     parts: Sequence[Part]
     fingerprint: str
     device: str

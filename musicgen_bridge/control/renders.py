@@ -47,6 +47,12 @@ def project_folder(path: str, roots: Roots) -> str:
     return folder
 
 
+def check_model(alias: str, models: Mapping[str, str]) -> None:
+    """Raise ModelError where there is no model of that name."""
+    if alias not in models:
+        raise ModelError(f'no model "{alias}"{suggestion(alias, models)}; /musicgen/list what models shows them')
+
+
 def settled(values: Mapping[str, Value], roots: Roots, models: Mapping[str, str]) -> dict[str, Value]:
     """Return the values with their paths resolved.
 
@@ -55,12 +61,11 @@ def settled(values: Mapping[str, Value], roots: Roots, models: Mapping[str, str]
         PathError: a path is none that may be used.
     """
     result = dict(values)
-    model = str(values.get("model", ""))
-    if model and model not in models:
-        raise ModelError(f'no model "{model}"{suggestion(model, models)}; /musicgen/list what models shows them')
+    if model := str(values.get("model", "")):
+        check_model(model, models)
     if project := values.get("project"):
         result["project"] = project_folder(str(project), roots)
-    for name in ("melody", "continue", "file", "take"):
+    for name in ("melody", "continue", "file", "take", "fill"):
         if path := values.get(name):
             result[name] = str(roots.readable(str(path)))
     return result

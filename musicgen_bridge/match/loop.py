@@ -26,9 +26,9 @@ def cut_loop(audio: Audio, start: int, frames: int, sample_rate: int) -> Audio:
     after = min(round(_WITHOUT_PRE_ROLL * sample_rate), audio.shape[1] - start - frames, frames // 2)
     shortest = round(_SHORTEST * sample_rate)
     if before >= shortest:
-        out[:, -before:] = _cross(out[:, -before:], audio[:, start - before : start])
+        out[:, -before:] = cross(out[:, -before:], audio[:, start - before : start])
     elif after >= shortest:
-        out[:, :after] = _cross(audio[:, start + frames : start + frames + after], out[:, :after])
+        out[:, :after] = cross(audio[:, start + frames : start + frames + after], out[:, :after])
     else:
         _fade_end(out, shortest, to=out[:, :1])
     return out
@@ -41,7 +41,7 @@ def cut_once(audio: Audio, start: int, frames: int, sample_rate: int) -> Audio:
     return out
 
 
-def _cross(old: Audio, new: Audio) -> Audio:
+def cross(old: Audio, new: Audio) -> Audio:
     """Return `old` [channels, n] fading into `new` [channels, n] at a steady level.
 
     With weights o and f on signals of equal power whose correlation is r, the power is o^2 + f^2 + 2 r o f; dividing

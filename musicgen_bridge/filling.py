@@ -1,0 +1,93 @@
+"""A section of a recording that is made anew: what the model hears of it, and what becomes of what it plays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import soxr
+
+from musicgen_bridge.errors import AudioError
+from musicgen_bridge.match import FASTEST, Section, Surroundings, fill, surroundings
+from musicgen_bridge.plausible import MAX_SECONDS
+from musicgen_bridge.request import RenderRequest
+from musicgen_bridge.roots import Roots, shown
+from musicgen_bridge.stems.read import read_audio
+from musicgen_bridge.takes import Made, Result
+
+_RESERVE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """The recording, what the new section has to keep of it, and the request with all of that."""
+
+    request: RenderRequest
+    section: Section
+    kept: Surroundings
+
+    @property
+    def seconds(self) -> float:
+        """How much the model has to play, however slowly."""
+        return FASTEST * (self.section.end - self.section.start) + _RESERVE_S
+
+    def heard(self, sample_rate: int, most: float) -> np.ndarray:
+        """Return what stands before the section [C, N] at the model's rate, at most so many seconds."""
+        before = min(self.request.continue_seconds, most, self.section.start)
+        first, last = (round(at * self.section.sample_rate) for at in (self.section.start - before, self.section.start))
+        audio = self.section.audio[:, first:last]
+        if np.abs(audio).max(initial=0.0) < 1e-4:
+            raise AudioError("it is silent before the section: begin it where something sounds, or render a take")
+        resampled = soxr.resample(audio.T, self.section.sample_rate, sample_rate, quality="VHQ")
+        return np.ascontiguousarray(resampled.T, dtype=np.float32)
+
+    def results(self, made: Made, step: Callable[[int, int], None]) -> list[Result]:
+        """Return the recording with each take of `made` in it.
+
+        `step` is told the takes that are done and their total; what it raises ends the job.
+        """
+        assert made.prompts is not None
+        results = []
+        for row, (prompt, audio) in enumerate(zip(made.prompts, made.audio, strict=True)):
+            played = np.concatenate([prompt, audio], axis=1)
+            before = prompt.shape[1] / made.sample_rate
+            matched, late = fill(self.section, self.kept, played, made.sample_rate, before, self.request.signature)
+            report = asdict(matched.report) | {"late_s": late}
+            results.append(Result(audio=matched.audio, part=made.parts[row], row=row, report=report, raw=None))
+            step(row + 1, len(made.audio))
+        return results
+
+
+def begin_fill(request: RenderRequest, roots: Roots) -> Filling:
+    """Return what a request of the mode "fill" is about; its tempo and key become the recording's where one is heard.
+
+    Raises PathError or AudioError where the recording can't be read, or ends before the section does.
+    """
+    assert request.fill is not None and request.fill_end is not None
+    path = roots.readable(request.fill)
+    recording = read_audio(path, max_seconds=MAX_SECONDS, keys="fill")
+    length = recording.audio.shape[1] / recording.sample_rate
+    if request.fill_end > length + 1e-3:
+        raise AudioError(f"{shown(path)} is {length:.3f} s long; fill_end lies behind its end")
+    section = Section(
+        audio=recording.audio,
+        sample_rate=recording.sample_rate,
+        start=request.fill_start,
+        end=min(request.fill_end, length),
+    )
+    kept = surroundings(section, request.bpm, request.signature)
+    if not request.match:
+        kept = replace(kept, grid=replace(kept.grid, confidence=0.0))  # as if no beat were heard: nothing is stretched
+    whole = replace(
+        request,
+        bars=None,
+        beats=None,
+        seconds=length,
+        sample_rate=recording.sample_rate,
+        bpm=kept.grid.bpm,
+        key=request.key or kept.key,
+        loop=False,
+        loudness=None,
+    )
+    return Filling(whole, section, kept)
