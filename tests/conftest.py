@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it, before torch is first imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of the tests' workers and daemons has one core's share
 
+import functools
 import signal
 import socket
 import subprocess
@@ -33,7 +34,7 @@ LIVE = (
     "tests/follow/test_ardour.py",
     "tests/ardour/test_render.py",
 )
-"""Tests with sound, MIDI clock or a transport in real time. They run one at a time and come first."""
+"""Tests with sound, MIDI clock or a transport in real time: they come first, one at a time, and others give way."""
 
 hypothesis.settings.register_profile("any machine", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("any machine")
@@ -54,12 +55,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: not item.nodeid.startswith(LIVE))
 
 
-def pytest_runtest_setup(item):
-    """Have a worker of pytest-xdist, and what it starts, give way to the live tests once it has none itself."""
+@functools.cache
+def give_way() -> None:
+    """Lower the priority of this process, and so of all that it starts, for good."""
     process = psutil.Process()
-    usual, low = (psutil.NORMAL_PRIORITY_CLASS, psutil.BELOW_NORMAL_PRIORITY_CLASS) if psutil.WINDOWS else (0, 10)
-    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(LIVE) and process.nice() == usual:
-        process.nice(low)
+    process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if psutil.WINDOWS else min(process.nice() + 10, 19))
+
+
+def pytest_runtest_setup(item):
+    if "PYTEST_XDIST_WORKER" in os.environ and not item.nodeid.startswith(LIVE):
+        give_way()
 
 
 def free_port() -> int:
