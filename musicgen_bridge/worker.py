@@ -13,7 +13,7 @@ import soxr
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling, Take
 from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.device import device_called
-from musicgen_bridge.engine.separation import lead, split, within_full_scale
+from musicgen_bridge.engine.separation import melody_of, split, within_full_scale
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.filling import Filling, begin_fill
 from musicgen_bridge.match import needed_seconds
@@ -123,7 +123,7 @@ class Worker:
     ) -> Generator[Wanted, Take, list[Stem]]:
         report.stage("reading")
         project = self._roots.project(request.project)
-        demucs = self._demucs() if request.separate else None  # what is missing is told now, not after the render
+        demucs = self._demucs() if request.needs_demucs else None  # what is missing is told now, not after the render
         recording = self._recording(request) if request.file else None
         if recording is not None:
             request = with_length(request, recording)
@@ -146,7 +146,7 @@ class Worker:
             if warning is not None:
                 on_note(warning)
         mixes = mixdowns(request, results)
-        if demucs is not None:
+        if request.separate:
             report.stage("separating")
             results = self._separated(results, request, demucs, report)
         results += mixes
@@ -282,8 +282,12 @@ class Worker:
             end=request.melody_end,
             max_seconds=LONGEST_RECORDING_S,
         )
-        demucs = self._demucs() if self._settings.demucs is not None else None
-        audio, how = lead(recording.audio, recording.sample_rate, demucs, device=engine.device, on_step=report.step)
+        demucs = self._demucs() if self._settings.demucs is not None and request.melody_part != "all" else None
+        audio, how = melody_of(
+            *(recording.audio, recording.sample_rate, demucs, request.melody_part),
+            device=engine.device,
+            on_step=report.step,
+        )
         return Melody(audio, recording.sample_rate), how
 
     def _continued(self, request: RenderRequest, engine: Engine) -> np.ndarray | None:
