@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from musicgen_bridge import __version__
+from musicgen_bridge.cli_models import models
 from musicgen_bridge.cli_takes import answer, fit, plain, recut
 from musicgen_bridge.errors import ArgumentError, BridgeError
 from musicgen_bridge.flags import (
@@ -26,7 +27,6 @@ from musicgen_bridge.flags import (
     typed,
 )
 from musicgen_bridge.keys import Value
-from musicgen_bridge.cli_models import models
 from musicgen_bridge.request import Progress
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.spool import Spool
@@ -152,6 +152,15 @@ def status(settings: Settings, as_json: bool) -> None:
         click.echo(json.dumps(values))
     else:
         _table(("", ""), list(values.items()))
+
+
+@cli.command()
+@click.argument("model", required=False)
+@setting_flags("host", "port")
+def unload(settings: Settings, model: str | None) -> None:
+    """Have the daemon's MODEL, or all of them, leave memory once no job is in hand; what is used is loaded again."""
+    with connect(settings) as bridge:
+        bridge.request("/musicgen/unload", {"model": model} if model else {})
 
 
 @cli.command()

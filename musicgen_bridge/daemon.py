@@ -120,6 +120,7 @@ class _Daemon:
             defaults={"model": settings.model},
             state=self._state,
             stop=self.stop,
+            unload=lambda model: self._worker.unload(model),
             midi=ports.midi_ports,
             devices=ports.audio_devices,
             recorded=settings.input,

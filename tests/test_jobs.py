@@ -169,6 +169,25 @@ def test_a_job_whose_worker_died_runs_once_more_and_keeps_its_place(make):
     assert jobs.take() is second
 
 
+def test_a_job_that_had_not_begun_had_no_part_in_its_workers_death(make):
+    jobs, _ = make()
+    first, second = submit(jobs, 1), submit(jobs, 2)
+    for _ in range(3):
+        assert jobs.take() is first
+        jobs.worker_died(first, begun=False)
+    assert (first.state, first.attempts) == ("queued", 0)
+    assert jobs.journal.unfinished()[0].attempts == 0
+    assert [jobs.take(), jobs.take()] == [first, second]
+
+
+def test_nobody_is_overtaken_by_one_who_would_fit(make):
+    jobs, _ = make()
+    first, second = submit(jobs, 1, seed=1), submit(jobs, 2, seed=2)
+    assert jobs.take(fits=lambda job: job is second) is None
+    assert (first.state, first.attempts, second.state) == ("queued", 0, "queued")
+    assert jobs.take(fits=lambda job: job is first) is first
+
+
 def test_a_cancelled_job_whose_worker_died_does_not_run_again(make):
     jobs, _ = make()
     job = submit(jobs, 1)

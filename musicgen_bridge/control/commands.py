@@ -201,6 +201,13 @@ COMMANDS: Mapping[str, Command] = {
             table(Key("lease_s", "i", f"for how many seconds; 0 ends it, {LEASE_S} when left out", 0, LEASE_S)),
         ),
         Command(
+            "/musicgen/unload",
+            "have a model leave memory once no job is in hand any more; the next job that wants it loads it again",
+            (PLAIN_DONE,),
+            table(Key("model", "s", "alias; all models when left out", longest=64)),
+            codes=("E_MODEL",),
+        ),
+        Command(
             "/musicgen/sync",
             "wait in line; requests that wait for their timetag don't count, nor do the jobs themselves",
             (SYNCED,),

@@ -21,6 +21,7 @@ from musicgen_bridge.control.listings import Item, job_items, listing, past_even
 from musicgen_bridge.control.osc import Packet, Server
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, messages
 from musicgen_bridge.control.renders import (
+    check_model,
     check_texts,
     complete,
     complete_recording,
@@ -67,13 +68,15 @@ class Desk:
         defaults: Mapping[str, Value],
         state: Callable[[], Mapping[str, str | int | float]],
         stop: Callable[[bool], None],
+        unload: Callable[[str | None], None],
         midi: Callable[[], Sequence[str]],
         devices: Callable[[str], Sequence[Item]],
         recorded: str,
     ) -> None:
-        """`state` tells /musicgen/status, at least `state` itself; `stop(drain)` ends the daemon; `models` maps each
-        alias to a line about it; `defaults` are what no client can reset; `midi` names its ports, `devices` tells
-        of each audio "input" or "output"; `recorded` is the input that is recorded by default.
+        """`state` tells /musicgen/status, at least `state` itself; `stop(drain)` ends the daemon; `unload` has a model
+        leave memory, or all for None; `models` maps each alias to a line about it; `defaults` are what no client can
+        reset; `midi` names its ports, `devices` tells of each audio "input" or "output"; `recorded` is the one recorded
+        by default.
         """
         self.session = session
         self.transport = _advanced(Transport(), session, {})
@@ -86,7 +89,7 @@ class Desk:
         self._presets, self._models, self._roots = presets, models, roots
         self._token, self._instance = token, instance
         self._first_defaults = self._defaults = dict(defaults)
-        self._state, self._stop = state, stop
+        self._state, self._stop, self._unload_model = state, stop, unload
         self._midi_ports, self._devices, self._recorded = midi, devices, recorded
         self._clients = Clients()
         self._farewell: set[str] = set()
@@ -297,6 +300,13 @@ class Desk:
         lease_s = int(call.values.get("lease_s", LEASE_S))
         self._clients.subscribe(call.sender, _now() + lease_s)
         self._reply(call, replies.SUBSCRIBE_REPLY, pairs={"lease_s": lease_s})
+
+    def _unload(self, call: Call) -> None:
+        named = str(call.values["model"]) if call.values.get("model") else None
+        if named is not None:
+            check_model(named, self._models)
+        self._unload_model(named)
+        self._reply(call, replies.PLAIN_DONE)
 
     def _sync(self, call: Call) -> None:
         self._reply(call, replies.SYNCED)

@@ -48,6 +48,7 @@ class Rig:
         for name, text in PRESETS.items():
             (folder / f"{name}.toml").write_text(text)
         self.stopped: list[bool] = []
+        self.unloaded: list[str | None] = []
         self.devices: Callable[[str], list[dict[str, str | int]]] = lambda kind: [
             {"name": f"Mic {number}", "api": "Core Audio", "channels": number, "rate": 48_000, "default": number == 1}
             for number in (1, 2)
@@ -74,6 +75,7 @@ class Rig:
             defaults={"model": "starter"},
             state=lambda: self.state(),
             stop=self.stopped.append,
+            unload=self.unloaded.append,
             midi=list,
             devices=lambda kind: self.devices(kind),
             recorded="default",
