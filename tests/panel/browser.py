@@ -1,4 +1,4 @@
-"""The page in a headless Chromium, as the tests and benchmarks/panel.py drive it."""
+"""The page in a headless Chromium, as the tests drive it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Page:
     def open(self) -> None:
         """Load it and wait until it has heard from the daemon."""
         self.driver.get(self.url)
-        self.until(lambda: self.js("return 'ready' in document.body.dataset"))
+        self.until(lambda: self.js("return performance.getEntriesByName('ready').length"))
 
     def js(self, script: str, *given: Any) -> Any:
         """Run a script; with `await` in it, what it returns last."""
