@@ -15,7 +15,7 @@ import click
 
 from musicgen_bridge import __version__
 from musicgen_bridge.cli_models import models
-from musicgen_bridge.cli_takes import answer, fit, plain, recut
+from musicgen_bridge.cli_takes import answer, chroma, fit, plain, recut
 from musicgen_bridge.errors import ArgumentError, BridgeError
 from musicgen_bridge.flags import (
     SETTINGS,
@@ -104,7 +104,7 @@ def connect(settings: Settings) -> Bridge:
 
 
 @click.group(
-    commands=[fit, models, recut],
+    commands=[chroma, fit, models, recut],
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

@@ -1,4 +1,4 @@
-"""The command line on audio that is there: recordings are fitted, earlier takes are cut anew."""
+"""The command line on audio that is there: recordings are fitted, earlier takes are cut anew, melodies are drawn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from musicgen_bridge.flags import fit_flags, json_flag, recut_flags, setting_flags, spool_flag
+from musicgen_bridge.flags import fit_flags, json_flag, melody_flags, recut_flags, setting_flags, spool_flag
 from musicgen_bridge.keys import Value
 from musicgen_bridge.request import Progress, Stem
 from musicgen_bridge.settings import Settings
@@ -96,3 +96,20 @@ def recut(settings: Settings, take: Path | None, spool: Spool | None, as_json: b
             tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
         stems = recut(settings, given, tell, note)
     answer([plain(stem) for stem in stems], spool, as_json)
+
+
+@click.command()
+@click.argument("recording", metavar="FILE", type=click.Path(path_type=Path))
+@melody_flags
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="write there, not beside FILE")
+@setting_flags("roots", "demucs")
+def chroma(settings: Settings, recording: Path, out: Path | None, **keys: Value | None) -> None:
+    """Draw the melody that a model would hear in FILE as an SVG picture, and print its path.
+
+    That is the loudest pitch class, about eight times a second: where it is not the tune that you hear, choose another
+    part or section.
+    """
+    from musicgen_bridge.melody_picture import picture
+
+    given: dict[str, Value] = {name: value for name, value in keys.items() if value is not None}
+    click.echo(picture(settings, {**given, "melody": str(recording)}, out))

@@ -64,6 +64,13 @@ def fit_flags(command: Command) -> Command:
     return command
 
 
+def melody_flags(command: Command) -> Command:
+    """Add a flag for every key that says what of a recording is the melody; one that is left out comes as None."""
+    for name in ("melody_part", "melody_end", "melody_start"):
+        command = _flag(RENDER_KEYS[name])(command)
+    return command
+
+
 def recut_flags(command: Command) -> Command:
     """Add a flag for every key of a recut but `take` to a command; one that is left out comes as None."""
     for key in reversed([key for key in RECUT_KEYS.values() if key.name != "take"]):

@@ -57,6 +57,7 @@ ROOMS = {
     "targets": Room("match plausible stems takes", "numpy"),
     "matching": Room("match takes targets", "numpy"),
     "filling": Room("match plausible roots stems takes", "numpy soxr"),
+    "melody_picture": Room("engine keys plausible roots settings stems", "numpy"),
     "raw_takes": Room("roots match stems takes"),
     "sharing": Room(),
     "line": Room(),
@@ -86,7 +87,7 @@ ROOMS = {
     "demo": Room("keys control client console daemon", lazily="numpy soundfile"),
     "spool": Room(),
     "flags": Room("keys record recut settings spool", "click"),
-    "cli_takes": Room("keys settings spool flags", "click", lazily="console rendering"),
+    "cli_takes": Room("keys settings spool flags", "click", lazily="console melody_picture rendering"),
     "cli_models": Room("flags settings", "click", lazily="console engine hub models"),
     "cli": Room(
         "keys settings spool flags cli_models cli_takes __init__",
