@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from musicgen_bridge.errors import ArgumentError, PathError
 from musicgen_bridge.plausible import MAX_SECONDS, MAX_STEMS, MODES, mode_of, plausible
-from musicgen_bridge.request import SOURCES, Part, RenderRequest, Session, Signature
+from musicgen_bridge.request import MELODY_PARTS, SOURCES, Part, RenderRequest, Session, Signature
 from musicgen_bridge.tempo_map import TempoPoint, check_order
 
 Value = str | int | float | bool
@@ -69,6 +69,9 @@ RENDER_KEYS = table(
     Key("melody", "s", "absolute path of a recording whose melody is followed"),
     Key("melody_start", "f", "where the melody begins, in seconds into the recording", 0, 86_400),
     Key("melody_end", "f", "where the melody ends, in seconds into the recording", 0, 86_400),
+    Key(
+        "melody_part", "s", "what of the recording is the melody; lead is all but drums and bass", choices=MELODY_PARTS
+    ),
     Key("continue", "s", "absolute path of a recording that is continued"),
     Key("continue_seconds", "f", "how much of its end the model hears", 0.1, 20),
     Key("file", "s", "absolute path of a recording that is brought to the session; nothing is generated then"),

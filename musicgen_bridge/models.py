@@ -235,7 +235,7 @@ def _told(name: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     # httpx's HTTPError, whichever httpx the client was built on
-    transport: type[Exception] = errors.HfHubHTTPError.__bases__[0]  # type: ignore[assignment]
+    transport: type[Exception] = errors.HfHubHTTPError.__bases__[0]
     try:
         yield
     except errors.HFValidationError as error:

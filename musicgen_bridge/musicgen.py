@@ -16,7 +16,10 @@ from torch import Tensor
 from musicgen_bridge import settings
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling, Span
 from musicgen_bridge.engine.debug import debug_engine
+from musicgen_bridge.engine.demucs_weights import load_demucs
+from musicgen_bridge.engine.separation import melody_of
 from musicgen_bridge.hub import downloaded
+from musicgen_bridge.request import MELODY_PARTS, SOURCES
 from musicgen_bridge.waveform import convert_audio
 
 Result = Tensor | tuple[Tensor, Tensor]
@@ -56,10 +59,13 @@ class MusicGen:
     result repeatable.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, known: settings.Settings | None = None) -> None:
+        """`known` are the settings, of which `demucs` finds melodies; their defaults when left out."""
         self.name = engine.name
         self.device = engine.device
         self.compression_model = CompressionModel(engine)
+        self._settings = known or settings.Settings()
+        self._demucs: Any = None
         self.max_duration: float = engine.max_duration
         self._engine = engine
         self._progress: Progress | None = None
@@ -82,7 +88,7 @@ class MusicGen:
         folder = settings.model_folder(name, known)
         engine = Engine.load(folder, where, known.dtype, fast=known.kernels == "auto", find=downloaded)
         engine.name = name
-        return MusicGen(engine)
+        return MusicGen(engine, known)
 
     @property
     def frame_rate(self) -> int:
@@ -153,15 +159,21 @@ class MusicGen:
         melody_sample_rate: int,
         progress: bool = False,
         return_tokens: bool = False,
+        melody_part: str = "lead",
     ) -> Result:
         """Return a take of each description that follows its melody.
 
-        `melody_wavs` is [B, C, T], [C, T] for one description, or a list of [C, T], None for no melody. The chroma is
-        taken of the recording as it is. Returns as `generate`.
+        `melody_wavs` is [B, C, T], [C, T] for one description, or a list of [C, T], None for no melody. `melody_part`
+        is what of a recording is heard: "lead" is all but drums and bass, found by the Demucs of the settings, or
+        without one by a harmonic/percussive split; "all" is the recording as it is; "drums", "bass", "other" and
+        "vocals" need Demucs. Returns as `generate`.
 
-        Raises ValueError on other dimensions, AssertionError where the numbers of melodies and descriptions differ,
-        RuntimeError where the model follows no melody, AudioError where one is silent or not finite.
+        Raises ValueError on other dimensions or parts, AssertionError where the numbers of melodies and descriptions
+        differ, RuntimeError where the model follows no melody, AudioError where one is silent or not finite, ModelError
+        where Demucs is not on this machine.
         """
+        if melody_part not in MELODY_PARTS:
+            raise ValueError(f"melody_part should be one of {', '.join(MELODY_PARTS)}.")
         if isinstance(melody_wavs, Tensor):
             melody_wavs = melody_wavs[None] if melody_wavs.dim() == 2 else melody_wavs
             if melody_wavs.dim() != 3:
@@ -176,8 +188,14 @@ class MusicGen:
             "number of melody wavs must match number of descriptions! "
             f"got melody len={len(wavs)}, and descriptions len={len(descriptions)}"
         )
-        melodies = [None if wav is None else Melody(_floats(wav), melody_sample_rate) for wav in wavs]
+        melodies = [wav if wav is None else self._melody(_floats(wav), melody_sample_rate, melody_part) for wav in wavs]
         return self._generate(descriptions, progress, return_tokens, melodies=melodies)
+
+    def _melody(self, audio: np.ndarray, sample_rate: int, part: str) -> Melody:
+        wanted = part in SOURCES or (part == "lead" and self._settings.demucs is not None)
+        if wanted and self._demucs is None:
+            self._demucs = load_demucs(settings.demucs_folder(self._settings))
+        return Melody(melody_of(audio, sample_rate, self._demucs, part, device=self.device)[0], sample_rate)
 
     def generate_continuation(
         self,

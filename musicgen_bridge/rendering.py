@@ -202,7 +202,7 @@ def _by_itself(
         roots.readable(path)
     if request.mode not in ("fit", "recut"):
         model_folder(request.model, settings)
-    if request.separate:
+    if request.needs_demucs:
         demucs_folder(settings)
     return _rendered(settings, request, roots, tell, note, folder)
 

@@ -25,6 +25,8 @@ class Part(NamedTuple):
 
 SOURCES = ("drums", "bass", "other", "vocals")
 """What a mix can be separated into; other is whatever is none of the rest."""
+MELODY_PARTS = ("lead", "all", *SOURCES)
+"""What of a recording can be its melody: the lead is all but drums and bass."""
 
 
 class _Json:
@@ -149,6 +151,8 @@ class RenderRequest(_Json):
     """Seconds into the recording."""
     melody_end: float | None = None
     """Seconds into the recording; None is its end."""
+    melody_part: str = "lead"
+    """What of the recording is the melody: one of `MELODY_PARTS`."""
     continue_from: str | None = None
     """Absolute path of the recording that is continued (the wire's `continue`)."""
     continue_seconds: float = 5.0
@@ -211,6 +215,11 @@ class RenderRequest(_Json):
     def has_length(self) -> bool:
         """Whether it says how long its stems are."""
         return any(length is not None for length in (self.bars, self.seconds, self.beats))
+
+    @property
+    def needs_demucs(self) -> bool:
+        """Whether it can't be done without; a lead is found by other means too."""
+        return bool(self.separate) or (self.melody is not None and self.melody_part in SOURCES)
 
     @property
     def floating(self) -> bool:

@@ -15,6 +15,7 @@ from musicgen_bridge import MusicGen
 from musicgen_bridge.engine import Row, Sampling
 from musicgen_bridge.errors import AudioError, ModelError
 from musicgen_bridge.settings import STARTER
+from tests import small_demucs
 
 
 @pytest.fixture
@@ -235,6 +236,29 @@ def test_bad_melodies_are_refused(starter: MusicGen) -> None:
         starter.generate_with_chroma(["rock"], [tone(262)[0]], 32_000)
     with pytest.raises(AssertionError, match="got melody len=1, and descriptions len=2"):
         starter.generate_with_chroma(["rock", "jazz"], [tone(262)], 32_000)
+
+
+def test_demucs_finds_the_part_that_is_the_melody(
+    starter: MusicGen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a Demucs that finds nothing in any recording, the whole alone has a melody."""
+    small_demucs.make(tmp_path, levels=(0.0, 0.0, 0.0, 0.0))
+    monkeypatch.setenv("MUSICGEN_BRIDGE_DEMUCS", str(tmp_path))
+    model = MusicGen.get_pretrained("starter", device="cpu")
+    model.set_generation_params(duration=0.1)
+
+    def codes(part: str) -> torch.Tensor:
+        torch.manual_seed(2)
+        return model.generate_with_chroma(["rock"], tone(262), 32_000, return_tokens=True, melody_part=part)[1]
+
+    assert list(codes("all").shape) == [1, 4, 5]
+    for part in ("lead", "vocals"):
+        with pytest.raises(AudioError, match="silent"):
+            codes(part)
+    with pytest.raises(ModelError, match="models pull demucs"):
+        starter.generate_with_chroma(["rock"], tone(262), 32_000, melody_part="vocals")
+    with pytest.raises(ValueError, match="melody_part should be one of lead, all, drums"):
+        codes("guitar")
 
 
 def test_a_model_is_found_by_alias_and_by_folder(starter: MusicGen) -> None:

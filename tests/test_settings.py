@@ -92,7 +92,7 @@ def test_demucs_is_a_folder_or_what_the_hub_s_cache_holds(monkeypatch, tmp_path)
         return demucs_folder(load({"demucs": value}, environment={}))
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(ModelError, match="models pull demucs.*set demucs"):
+    with pytest.raises(ModelError, match=r"models pull demucs.*set demucs"):
         demucs_folder(Settings())
     with pytest.raises(ModelError, match=f"models pull {DEMUCS}$"):
         found(DEMUCS)

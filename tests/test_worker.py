@@ -234,6 +234,20 @@ def test_a_melody_that_demucs_finds_can_be_cancelled_too(worker: Worker, song: P
     assert seen[-1] < 0.011  # of reading, the first stage
 
 
+@pytest.mark.parametrize(("part", "how"), [("vocals", "demucs: vocals"), ("all", "the recording as it is")])
+def test_the_part_that_is_the_melody_can_be_chosen(worker: Worker, song: Path, loop: Path, part: str, how: str) -> None:
+    (stem,) = worker.render(asked(song, prompt="lead", melody=str(loop), melody_part=part, seconds=0.5, match=False))
+    assert report(stem)["melody"] == how
+    assert read_take(Path(stem.path).with_suffix(".json")).request.melody_part == part
+
+
+def test_a_part_that_only_demucs_finds_is_told_at_once(tmp_path: Path, song: Path, loop: Path) -> None:
+    worker = Worker(dataclasses.replace(settings(tmp_path), demucs=None))
+    with pytest.raises(ModelError, match="models pull demucs"):
+        worker.render(asked(song, prompt="lead", melody=str(loop), melody_part="bass"))
+    assert list(worker.models) == []
+
+
 def test_without_weights_it_is_told_before_anything_is_loaded(tmp_path: Path, song: Path) -> None:
     worker = Worker(dataclasses.replace(settings(tmp_path), demucs=None))
     seen: list[Progress] = []

@@ -12,10 +12,12 @@ import torch
 from scipy import ndimage, signal
 
 from musicgen_bridge.engine.device import memory
+from musicgen_bridge.errors import ModelError
 from musicgen_bridge.request import SOURCES
 
 BY_DEMUCS = "demucs: all but drums and bass"
 BY_HARMONICS = "degraded: harmonic/percussive split"
+AS_IT_IS = "the recording as it is"
 
 AROUND_S = 2.0
 """Seconds of a loop's other end that Demucs hears before its start and after its end."""
@@ -25,22 +27,30 @@ _OVERLAP = 0.25
 """How much of a segment Demucs hears again in the next; its own default."""
 
 
-def lead(
+def melody_of(
     audio: np.ndarray,
     sample_rate: int,
     demucs: Any | None,
+    part: str = "lead",
     *,
     device: torch.device | str = "cpu",
     on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[np.ndarray, str]:
     """Return the melody [C', N], float32, of `audio` [C, N] at `sample_rate` Hz, and how it was found.
 
-    With `demucs`, a model as `load_demucs` returns it, it is everything but drums and bass, as in audiocraft's
-    `ChromaStemConditioner`; without, `harmonic_lead`. Raises as `split` does.
+    `part` is one of `MELODY_PARTS`. With `demucs`, a model as `load_demucs` returns it, the lead is everything but
+    drums and bass, as in audiocraft's `ChromaStemConditioner`; without, `harmonic_lead`. Raises as `split` does, and
+    ModelError where a single source is asked for and there is no Demucs.
     """
-    if demucs is None:
+    if part == "all":
+        return np.asarray(audio, np.float32), AS_IT_IS
+    if demucs is None and part == "lead":
         return harmonic_lead(audio, sample_rate), BY_HARMONICS
+    if demucs is None:
+        raise ModelError(f"The melody can't be taken from the {part} without Demucs: fetch it, or take lead or all.")
     sources = separate(demucs, audio, sample_rate, device=device, on_step=on_step)
+    if part != "lead":
+        return sources[part], f"demucs: {part}"
     kept = [source for name, source in sources.items() if name not in ("drums", "bass")]
     return np.sum(kept, axis=0), BY_DEMUCS
 

@@ -13,15 +13,16 @@ from scipy import signal
 from musicgen_bridge.engine.chroma import melody_chroma
 from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.separation import (
+    AS_IT_IS,
     BY_DEMUCS,
     BY_HARMONICS,
     harmonic_lead,
-    lead,
+    melody_of,
     separate,
     split,
     within_full_scale,
 )
-from musicgen_bridge.errors import CancelledError
+from musicgen_bridge.errors import CancelledError, ModelError
 from tests import small_demucs
 
 RATE = 44_100
@@ -57,7 +58,7 @@ def right_frames(audio: np.ndarray) -> float:
 
 def test_the_fallback_hears_the_melody_through_bass_and_drums() -> None:
     mix = (melody() + bass() + drums())[None].astype(np.float32)
-    found, label = lead(mix, RATE, None)
+    found, label = melody_of(mix, RATE, None)
     assert label == BY_HARMONICS
     assert label.startswith("degraded")
     high = signal.sosfilt(signal.butter(4, 180, "highpass", fs=RATE, output="sos"), mix).astype(np.float32)
@@ -79,7 +80,7 @@ def test_the_fallback_keeps_tones_and_drops_strokes_and_bass() -> None:
 @pytest.mark.parametrize("samples", [0, 10, 4_001, 50_000])
 def test_the_fallback_keeps_length_at_any_rate(sample_rate: int, samples: int) -> None:
     audio = np.random.default_rng(1).normal(0, 0.1, (2, samples)).astype(np.float32)
-    found, _ = lead(audio, sample_rate, None)
+    found, _ = melody_of(audio, sample_rate, None)
     assert found.shape == (1, samples)
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
@@ -204,11 +205,25 @@ def test_demucs_gives_all_but_drums_and_bass(demucs: Any) -> None:
     mix = (melody() + bass() + drums())[None, : 3 * RATE].astype(np.float32)
     sources = separate(demucs, mix, RATE)
     assert list(sources) == ["drums", "bass", "other", "vocals"]
-    found, label = lead(mix, RATE, demucs)
+    found, label = melody_of(mix, RATE, demucs)
     assert label == BY_DEMUCS
     assert found.shape == (2, mix.shape[1])
     assert np.abs(found).max() > 0
     np.testing.assert_array_equal(found, sources["other"] + sources["vocals"])
+
+
+def test_any_part_of_a_recording_can_be_its_melody() -> None:
+    mix = sines(100, 1000, 6000)
+    middle = slice(RATE // 2, -RATE // 2)
+    for part, hertz in (("bass", 100), ("drums", 6000)):
+        found, label = melody_of(mix, RATE, Bands(), part)
+        assert label == f"demucs: {part}"
+        assert decibels((found - sines(hertz))[:, middle]) < -60
+    whole, label = melody_of(mix, RATE, None, "all")
+    assert label == AS_IT_IS
+    np.testing.assert_array_equal(whole, mix)
+    with pytest.raises(ModelError, match="from the vocals without Demucs"):
+        melody_of(mix, RATE, None, "vocals")
 
 
 @pytest.mark.parametrize("shape", [(1, 30_001), (2, 30_001), (6, 30_001)])
