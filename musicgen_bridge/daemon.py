@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import logging
 import logging.handlers
 import os
@@ -162,8 +160,7 @@ class _Daemon:
             server,
             session=lambda: desk.session,
             roots=self._settings.allowed_roots,
-            # The same after a restart, so that an open page goes on; and of no use for /musicgen/quit.
-            token=hmac.new(token.encode(), b"panel", hashlib.sha256).hexdigest(),
+            token=token,
             port=self._settings.panel_port,
         )
         await panel.open()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import socket
 from collections.abc import Callable, Iterator
 
@@ -25,10 +27,10 @@ class Panel:
     """One open port, from `open` to `close`."""
 
     def __init__(self, server: Server, *, session: Callable[[], Session], roots: Roots, token: str, port: int) -> None:
-        """`session` tells the session as it stands; `token` is given with the page, and asked for by what changes."""
+        """`session` tells the session as it stands; `token` is the daemon's, from which the page's is made."""
         self._wire = Wire(server)
         self._port = port
-        served = app(wire=self._wire, session=session, roots=roots, token=token, port=port)
+        served = app(wire=self._wire, session=session, roots=roots, token=page_token(token), port=port)
         self._http = _Http(
             uvicorn.Config(
                 served,
@@ -53,6 +55,11 @@ class Panel:
         self._wire.close()
         self._http.should_exit = True
         await asyncio.wait({self._serving})
+
+
+def page_token(token: str) -> str:
+    """Return the page's token: the same after a restart, so that an open page goes on; no good for /musicgen/quit."""
+    return hmac.new(token.encode(), b"panel", hashlib.sha256).hexdigest()
 
 
 class _Http(uvicorn.Server):

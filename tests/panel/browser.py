@@ -12,7 +12,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.conftest import PATIENCE_S, Daemon
+from tests.conftest import PATIENCE_S
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 FLAGS = (
@@ -32,9 +32,9 @@ FLAGS = (
 
 
 class Page:
-    """The page of a daemon."""
+    """The page that a port serves; `daemon` is whose it is, for tests that look there too."""
 
-    def __init__(self, driver: webdriver.Chrome, daemon: Daemon, port: int) -> None:
+    def __init__(self, driver: webdriver.Chrome, daemon: Any, port: int) -> None:
         self.driver, self.daemon, self.url = driver, daemon, f"http://127.0.0.1:{port}/"
 
     @staticmethod

@@ -13,16 +13,17 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
-from musicgen_bridge.panel.serve import Panel
+from musicgen_bridge.panel.serve import Panel, page_token
 from musicgen_bridge.request import Part, RenderRequest
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.stems.manifest import Take
 from musicgen_bridge.stems.publish import publish
 from tests.conftest import Daemon, free_port
+from tests.control.conftest import TOKEN as DAEMON_TOKEN
 from tests.control.conftest import Rig
 from tests.panel.browser import CHROMIUM, DRIVER, Page
 
-TOKEN = "the-page's-own"
+TOKEN = page_token(DAEMON_TOKEN)
 
 
 def make_take(root: Path, project: Path, hertz: float = 220.0, **changes) -> Path:
@@ -53,14 +54,14 @@ def make_take(root: Path, project: Path, hertz: float = 220.0, **changes) -> Pat
 class Served:
     """The page's server beside a desk without a worker, and plain HTTP to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int = 0) -> None:
         self.rig = Rig(folder)
-        self.port = free_port()
+        self.port = port or free_port()
         self.panel = Panel(
             self.rig.server,
             session=lambda: self.rig.desk.session,
             roots=Roots.of([folder]),
-            token=TOKEN,
+            token=DAEMON_TOKEN,
             port=self.port,
         )
         self.rig.on_loop(self.panel.open)
@@ -121,10 +122,21 @@ class Stream:
 
 
 @pytest.fixture
-def served(tmp_path):
-    running = Served(tmp_path)
-    yield running
-    running.close()
+def serve(tmp_path):
+    """Return a starter of servers, one after the other, as a daemon is started anew."""
+    made: list[Served] = []
+
+    def start(port: int = 0) -> Served:
+        made.append(Served(tmp_path, port))
+        return made[-1]
+
+    yield start
+    made[-1].close()
+
+
+@pytest.fixture
+def served(serve):
+    return serve()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from selenium.webdriver.common.keys import Keys
 
 from musicgen_bridge.engine.chroma import melody_chroma
 from musicgen_bridge.stems.manifest import read_take
+from tests.panel.browser import Page
 from tests.panel.conftest import make_take
 
 
@@ -441,16 +442,17 @@ def test_a_phone_s_width_needs_no_scrolling_sideways(page, two):
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_a_daemon_that_was_killed_is_missed_and_found_again(page, two):
-    page.daemon.kill()
+def test_a_daemon_that_ended_is_missed_and_the_next_one_found(chromium, serve):
+    first = serve()
+    page = Page(chromium, None, first.port)
+    page.open()
+    page.write("prompt", "after all")
+    first.close()
     page.until(lambda: page["trouble"].is_displayed())
     assert "musicgen-bridge start --panel" in page["trouble-text"].text
-    port = page.url.rstrip("/").rpartition(":")[2]
-    page.daemon.start("--panel", "--panel-port", port, "--midi", "off")
+    assert page["state-word"].text == "away"
+    serve(first.port)
     page.until(lambda: page["state-word"].text == "ready" and not page["trouble"].is_displayed())
-    page.write("prompt", "after all")
-    page.write("bars", 64)
     page["render"].click()
     page.until(lambda: page.all("#queue .cancel"))
-    page.all("#queue .cancel")[0].click()
-    page.until(lambda: page["queue-empty"].is_displayed())
+    assert "after all" in page["queue"].text

@@ -69,6 +69,15 @@ def test_what_changes_something_needs_the_page_s_token_and_origin(served, path, 
     assert (status, json.loads(body)["code"]) == (403, "E_AUTH")
 
 
+def test_the_page_s_token_does_not_end_the_daemon(served):
+    stream = served.stream()
+    message = json.dumps(["/musicgen/quit", 1, "token", TOKEN]).encode()
+    served.ask("POST", "/send", message, x_peer=stream.peer)
+    assert stream.next()[3] == "E_AUTH"
+    assert served.rig.stopped == []
+    stream.close()
+
+
 def test_localhost_is_this_machine_too(served):
     name = f"localhost:{served.port}"
     assert served.ask("GET", "/takes", host=name, origin=f"http://{name}")[0] == 200
