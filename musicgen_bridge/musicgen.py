@@ -120,9 +120,10 @@ class MusicGen:
 
         `top_p` above 0 is taken instead of `top_k`; without `use_sampling` the likeliest code is taken. `duration` is
         in seconds, a continued recording included, and is rounded down to whole frames. `cfg_coef` is the scale of
-        classifier-free guidance (Ho and Salimans 2022). `two_step_cfg` changes nothing: the two halves of guidance go
-        through the model as one batch in which no row depends on another's padding. A take longer than `max_duration`
-        is made in windows of that length, each `extend_stride` seconds further on.
+        classifier-free guidance (Ho and Salimans 2022). With `two_step_cfg` its two halves go through the model one
+        after the other and not as one batch: the codes are the same, as no row depends on another's padding either way,
+        it needs less memory and takes longer. A take longer than `max_duration` is made in windows of that length, each
+        `extend_stride` seconds further on.
 
         Raises AssertionError where a stride is no shorter than `max_duration`.
         """
@@ -266,6 +267,7 @@ class MusicGen:
             top_k=0 if params["top_p"] > 0 else params["top_k"],
             top_p=params["top_p"],
             guidance=params["cfg_coef"],
+            two_step=params["two_step_cfg"],
         )
 
 

@@ -15,6 +15,7 @@ from musicgen_bridge.engine.pattern import delay, first_unknown, undelay
 from musicgen_bridge.engine.sampler import Draw, Sampling
 from musicgen_bridge.engine.step import Step
 from musicgen_bridge.engine.transformer import Condition, Transformer
+from musicgen_bridge.engine.two_step import TwoPasses
 
 REPEATABLE = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 """The kinds of attention that give the same result twice; in float16 on an H100 cuDNN's does not."""
@@ -38,7 +39,9 @@ class Advance:
         plainly: bool = False,
     ) -> None:
         on_cuda = model.device.type == "cuda"
-        self.fused = not plainly and FusedStep.fits(model, condition)
+        if sampling.two_step:
+            model = TwoPasses(model, len(sequence))
+        self.fused = not plainly and not sampling.two_step and FusedStep.fits(model, condition)
         step = (FusedStep if self.fused else Step)(model, condition, sequence, sampling, cache)
         self._step: Step | FusedStep = step
         self._run = GraphedStep(step) if isinstance(step, Step) and on_cuda and not plainly else step

@@ -24,6 +24,8 @@ class Sampling:
     """0 and 1 are off."""
     guidance: float = 3.0
     """Classifier-free guidance scale (Ho and Salimans 2022); 1 is off."""
+    two_step: bool = False
+    """Whether conditioned rows and null rows go through the decoder one after the other; the codes are the same."""
 
     @property
     def greedy(self) -> bool:
