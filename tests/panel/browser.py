@@ -100,6 +100,11 @@ class Page:
         (found,) = [button for button in self.all("button", card) if button.text == label]
         found.click()
 
+    def chosen(self) -> str:
+        """Return the name of the recording that is chosen, once its picture is drawn."""
+        self.until(lambda: self["chosen"].is_displayed() and self["chroma"].get_attribute("aria-label"))
+        return self["chosen-name"].text
+
     def complaints(self) -> list[str]:
         """Return what the browser's console says of errors: scripts that broke, or what the policy forbids."""
         return [

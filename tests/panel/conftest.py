@@ -170,3 +170,13 @@ def page(chromium, bridge):
     opened.open()
     yield opened
     assert opened.complaints() == []
+
+
+@pytest.fixture
+def two(page):
+    """The page with two takes in it: two bars of 4/4 and three, at 120 BPM."""
+    paths = [
+        make_take(page.daemon.root, page.daemon.song, hertz, bars=bars) for hertz, bars in ((220, 2.0), (330, 3.0))
+    ]
+    page.open()
+    return [page.take(path) for path in paths]

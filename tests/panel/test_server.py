@@ -140,8 +140,9 @@ def test_a_page_hears_of_another_client_s_jobs_once_it_has_subscribed(served):
 
 
 def test_a_page_that_has_gone_is_forgotten(served):
+    gone: list[str] = []
+    served.rig.server.on_closed = gone.append
     stream = served.stream()
-    served.ask("POST", "/send", b'["/musicgen/hello", 1, "client", "panel"]', x_peer=stream.peer)
     stream.close()
     until = time.monotonic() + PATIENCE_S
     status = 204
@@ -149,6 +150,7 @@ def test_a_page_that_has_gone_is_forgotten(served):
         status, _, body = served.ask("POST", "/send", b'["/musicgen/ping", 1]', x_peer=stream.peer)
     assert json.loads(body)["code"] == "E_AUTH"
     assert stream.peer not in served.rig.server.local
+    assert gone == [stream.peer]
 
 
 def test_the_end_of_the_daemon_ends_the_stream_behind_its_goodbye(served):
