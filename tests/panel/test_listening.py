@@ -67,6 +67,8 @@ def test_a_take_joins_in_on_the_bar_line_of_what_plays(page, two):
 
 def test_two_takes_are_compared_in_step(page, two):
     page.js(WATCHED)
+    page.press(two[0], "Play")
+    page.until(lambda: page["counter"].text == "1.2")
     for card, which in zip(two, "AB", strict=True):
         page.press(card, which)
     page.until(lambda: len(page.js("return window.starts")) == 2)
@@ -83,6 +85,30 @@ def test_two_takes_are_compared_in_step(page, two):
     page.press(two[1], "Stop")
     assert [card.get_attribute("class").split()[-1] for card in two] == ["playing", "drawn"]
     page["stop"].click()
+
+
+def test_of_two_compared_takes_one_is_heard(page):
+    paths = [make_take(page.daemon.root, page.daemon.song, hertz, bpm=240.0) for hertz in (220, 330)]
+    heard = page.js(
+        """
+        const { Player } = await import("/static/player.js");
+        const { load } = await import("/static/sound.js");
+        const get = async (path) => (await fetch("/take?path=" + encodeURIComponent(path))).json();
+        const [a, b] = await Promise.all(given[0].map(get));
+        const context = new OfflineAudioContext(1, a.frames, a.sample_rate);
+        context.resume = () => {};
+        const player = new Player(() => context);
+        player.choose("a", a);
+        player.choose("b", b);
+        const buffers = await Promise.all([a, b].map((take) => load(take.path, take.sample_rate)));
+        player.compare(new Map([[a.path, buffers[0]], [b.path, buffers[1]]]));
+        return Array.from((await context.startRendering()).getChannelData(0));
+        """,
+        [str(path) for path in paths],
+    )
+    samples = soundfile.read(paths[1], dtype="float32")[0][:, 0]
+    began = round(0.05 * 48_000)
+    np.testing.assert_allclose(heard[began + 4800 :], samples[4800 : len(heard) - began], atol=1e-3)
 
 
 def test_the_file_is_dragged_out_as_it_lies_there(page, two):
