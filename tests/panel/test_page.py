@@ -95,6 +95,19 @@ def test_what_the_daemon_refuses_is_shown_with_what_to_do(page):
     assert not page["trouble"].is_displayed()
 
 
+def test_a_job_that_fails_says_what_to_do_until_it_is_dismissed(page):
+    page.js("document.querySelector('.more').open = true")
+    page.until(lambda: page.all("#model option[value=small]"))
+    page.all("#model option[value=small]")[0].click()
+    page["render"].click()
+    (row,) = page.until(lambda: page.all("#queue [data-state=failed]"))
+    assert "E_MODEL" in row.text
+    assert "small" in row.text
+    assert page["trouble"].is_displayed()
+    page.press(row, "Dismiss")
+    page.until(lambda: page["queue-empty"].is_displayed())
+
+
 def test_a_daemon_that_ended_is_missed_and_the_next_one_found(chromium, serve):
     first = serve()
     page = Page(chromium, None, first.port)

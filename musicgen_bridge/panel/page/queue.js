@@ -101,11 +101,17 @@ export class Queue {
       row.querySelector("progress")?.remove();
       row.querySelector(".cancel")?.remove();
       show(row.querySelector(".stage"), `${failure.text} (${failure.code})`);
+      if (!row.querySelector(".dismiss")) row.append(button("Dismiss", () => this.#dismiss(job.target), { class: "dismiss" }));
     } else if (job.state === "queued") {
       show(row.querySelector(".stage"), job.position ? `waits for ${job.position} before it` : "waiting");
     } else if (!row.querySelector(".stage").textContent || row.querySelector(".stage").textContent === "waiting") {
       show(row.querySelector(".stage"), "begins");
     }
+  }
+
+  #dismiss(id) {
+    this.#failures.delete(id);
+    this.refresh();
   }
 
   #progress(job, fraction, eta, stage) {
