@@ -39,7 +39,7 @@ def jack_server() -> Iterator[str]:
     """Run a JACK server for this process and its children; they take it for the machine's MIDI system."""
     name, before = f"test-{uuid.uuid4().hex[:8]}", mido.backend
     driver = ("-d", "dummy", "-r", "48000", "-p", "512")
-    command = [needed("jackd", "jackd2"), "--sync", "--no-realtime", "-n", name, *driver]
+    command = [needed("jackd", "jackd2"), "--realtime", "-n", name, *driver]
     free_places()
     changes = {"JACK_DEFAULT_SERVER": name, "JACK_NO_AUDIO_RESERVATION": "1", "MIDO_BACKEND": API}
     known = {key: os.environ.get(key) for key in changes}
@@ -116,6 +116,10 @@ class Controller:
         print(line, file=self.process.stdin, flush=True)
 
     def unplug(self) -> None:
-        """Make it vanish."""
-        self.process.kill()
-        self.process.wait()
+        """Make it vanish, as a device does: its ports are closed."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(PATIENCE_S)
+        finally:
+            self.process.kill()

@@ -2,7 +2,7 @@
 
 A feed plays the number of the transport's frame, mod 2^22, over 2^23: whoever records it can tell which frame it was.
 A flute plays A and E by turns. An ear tells how many frames have passed since the last sound, -1 before the first, and
-writes what it heard to a file: samples, and the transport's frame of each.
+how often a client was too late for JACK; it writes what it heard to a file: samples, and the transport's frame of each.
 """
 
 import sys
@@ -61,7 +61,11 @@ def flute(client):
 
 def ear(client):
     ports = [client.inports.register(f"in_{number}") for number in (1, 2)]
-    blocks, quiet = [], [-1]
+    blocks, quiet, late = [], [-1], [0]
+
+    @client.set_xrun_callback
+    def overrun(delayed):
+        late[0] += 1
 
     @client.set_process_callback
     def listen(count):
@@ -75,7 +79,7 @@ def ear(client):
 
     def forget():
         blocks.clear()
-        quiet[0] = -1
+        quiet[0], late[0] = -1, 0
 
     def write(path):
         heard = blocks[:]
@@ -83,7 +87,7 @@ def ear(client):
         np.savez(path, frames=np.concatenate(frames), samples=np.concatenate([block for _, block in heard], axis=1))
 
     client.activate()
-    return {"write": write, "forget": forget, "quiet": lambda: quiet[0]}
+    return {"write": write, "forget": forget, "quiet": lambda: quiet[0], "late": lambda: late[0]}
 
 
 def main(role, name, *words):

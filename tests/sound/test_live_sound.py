@@ -27,6 +27,8 @@ PERIOD = 512
 """Frames of a cycle of the JACK server."""
 NEAR = 0.02 * RATE
 """How far from the bar line a sound may begin, in frames; a bar has 2.15 s."""
+ATTEMPTS = 5
+"""How often what a busy machine can disturb is done anew."""
 
 
 def until(true, what="it"):
@@ -59,6 +61,16 @@ def heard(band, folder):
     frames, samples = band.heard(folder)
     loud = np.flatnonzero(samples.any(axis=0))
     return loud[0], loud[-1] + 1, frames, samples
+
+
+def undisturbed(band, act):
+    """Act, again if a client was too late for JACK meanwhile: what sounds then is not what was played."""
+    for _ in range(ATTEMPTS):
+        band.ear.say("forget")
+        done = act()
+        if band.ear.say("late") == "0":
+            break
+    return done
 
 
 def off_the_bar_line(frame):
@@ -119,10 +131,14 @@ def recordings(band):
 
 
 def test_a_take_is_heard_from_the_bar_line_on_for_its_bars(band, rolling, tmp_path):
-    band.ear.say("forget")
     notes = []
-    (stem,) = render(band, TAKE, notes)
-    first, last, frames, samples = heard(band, tmp_path)
+
+    def listen():
+        notes.clear()
+        (stem,) = render(band, TAKE, notes)
+        return stem, *heard(band, tmp_path)
+
+    stem, first, last, frames, samples = undisturbed(band, listen)
     assert stem.frames == BAR_FRAMES == soundfile.info(stem.path).frames
     assert abs(off_the_bar_line(frames[first])) < NEAR
     assert np.array_equal(samples[0], samples[1])  # a mono model on both channels
@@ -247,9 +263,15 @@ def test_what_breaks_off_is_told_and_goes_on(band, tmp_path):
 
 def test_an_input_is_recorded_from_the_bar_line_on_to_the_frame(band, rolling):
     seen, notes = [], []
-    with band.daemon.client() as bridge:
-        asked = {"bars": 2.0, "as": "my riff"}
-        (file,) = bridge.render(asked, seen.append, notes.append, address="/musicgen/record")
+
+    def record():
+        seen.clear()
+        notes.clear()
+        with band.daemon.client() as bridge:
+            asked = {"bars": 2.0, "as": "my riff"}
+            return bridge.render(asked, seen.append, notes.append, address="/musicgen/record")[0]
+
+    file = undisturbed(band, record)
     audio, rate = soundfile.read(file.path, dtype="float64")
     assert (len(audio), rate, file.frames, file.bpm) == (206_769, RATE, 206_769, 97.5)
     assert soundfile.info(file.path).subtype == "PCM_24"
@@ -260,7 +282,8 @@ def test_an_input_is_recorded_from_the_bar_line_on_to_the_frame(band, rolling):
     }  # not a frame is lost, but what JACK itself skips on a busy machine
     assert np.count_nonzero(steps != 1) < 20
     assert abs(off_the_bar_line(frames[0])) < NEAR or "too busy" in notes[0]
-    assert Path(file.path) == band.daemon.song / "MusicGen" / "recordings" / "my-riff.wav"
+    assert Path(file.path).parent == band.daemon.song / "MusicGen" / "recordings"
+    assert Path(file.path).name.startswith("my-riff")
     assert {now.stage for now in seen} == {"waiting", "recording"}
     assert all(-60 < now.level < -6 for now in seen if now.stage == "recording" and now.level is not None)
 
