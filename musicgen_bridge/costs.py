@@ -69,7 +69,8 @@ def measured(engine: Engine) -> Costs:
 
 
 def _step_s(engine: Engine, rows: int) -> float:
-    draft = engine.draft([Row("warm", 0)] * rows, 1.0, sampling=Sampling())
+    prompts = [f"warm house chords with a rolling bass, {120 + row} BPM" for row in range(rows)]  # as long as most are
+    draft = engine.draft([Row(prompt, 0) for prompt in prompts], 1.0, sampling=Sampling())
     ensemble = engine.ensemble(draft)
     ensemble.join(engine.voice(draft))
     ensemble.step()

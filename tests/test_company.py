@@ -119,7 +119,7 @@ def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
 
 
 ASKED = (
-    {"prompt": "techno drum loop", "seconds": 2.0, "match": True, "loop": True},
+    {"prompt": "techno drum loop", "seconds": 1.2, "match": True, "loop": True},
     {"prompt": "deep sub bass that rolls", "seed": 4},
     {"parts": "keys: warm pad; lead: bright arp", "seed": 5, "seconds": 0.9},
 )

@@ -17,7 +17,7 @@ from musicgen_bridge.errors import BridgeError
 from tests.conftest import PATIENCE_S, Daemon
 
 ASKED = [
-    {"prompt": "techno drum loop", "seconds": 3.0, "seed": 1},
+    {"prompt": "techno drum loop", "seconds": 2.0, "seed": 1},
     {"prompt": "sub bass", "seconds": 1.0, "seed": 2},
     {"prompt": "warm pad", "seconds": 1.5, "seed": 3, "format": "flac"},
 ]

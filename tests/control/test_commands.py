@@ -11,7 +11,10 @@ from musicgen_bridge.control.replies import OURS, REPLIES
 from musicgen_bridge.errors import BY_CODE, ArgumentError, BridgeError, ProtocolError
 from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS
 
-REQUESTS = "hello ping status session set render trigger fit recut record cancel query list events subscribe sync drain quit"
+REQUESTS = (
+    "hello ping status session set render trigger fit recut record cancel query list events subscribe unload sync drain "
+    "quit"
+)
 
 
 def test_the_table_has_the_protocols_requests():

@@ -50,15 +50,15 @@ def same(voices: list[Voice], wanted: list[Tensor]) -> bool:
     return all(torch.equal(voice.codes, each) for voice, each in zip(voices, wanted, strict=True))
 
 
-@pytest.mark.parametrize("joins", [[0, 0, 0], [0, 1, 2], [0, 7, 13], [0, 3, 40]])
+@pytest.mark.parametrize("joins", [[0, 0, 1], [0, 7, 13], [0, 3, 26]])
 def test_who_joins_is_what_it_is_alone_and_so_are_the_others(each: Twin, joins: list[int]) -> None:
     """Prompts of several lengths, the shortest take in the middle, and of the last two rows."""
     engine = each.engine
     tune = TUNE if engine.family == "melody" else None
     asked = [
-        ([Row("slow ambient pad, 70 bpm, F minor", 1, tune)], 0.8),
-        ([Row("drums", 2)], 0.2),
-        ([Row("a", 3), Row("", 4)], 0.5),
+        ([Row("slow ambient pad, 70 bpm, F minor", 1, tune)], 0.5),
+        ([Row("drums", 2)], 0.15),
+        ([Row("a", 3), Row("", 4)], 0.3),
     ]
     drafts = [draft(engine, *rows, seconds=seconds) for rows, seconds in asked]
     wanted = [alone(engine, *rows, seconds=seconds) for rows, seconds in asked]
