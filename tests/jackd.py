@@ -39,7 +39,9 @@ def jack_server() -> Iterator[str]:
     """Run a JACK server for this process and its children; they take it for the machine's MIDI system."""
     name, before = f"test-{uuid.uuid4().hex[:8]}", mido.backend
     driver = ("-d", "dummy", "-r", "48000", "-p", "512")
-    command = [needed("jackd", "jackd2"), "--realtime", "-n", name, *driver]
+    allowed = subprocess.run([needed("chrt", "util-linux"), "-f", "10", "true"], capture_output=True).returncode == 0
+    mode = "--realtime" if allowed else "--no-realtime"  # if only asked for, every cycle is late
+    command = [needed("jackd", "jackd2"), mode, "-n", name, *driver]
     free_places()
     changes = {"JACK_DEFAULT_SERVER": name, "JACK_NO_AUDIO_RESERVATION": "1", "MIDO_BACKEND": API}
     known = {key: os.environ.get(key) for key in changes}
