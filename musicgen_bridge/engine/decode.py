@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from musicgen_bridge.engine.cache import Cache
+from musicgen_bridge.engine.cpu_step import CpuStep
 from musicgen_bridge.engine.fused import FusedStep
 from musicgen_bridge.engine.graphs import GraphedStep, Pace
+from musicgen_bridge.engine.groups import FusedGroups, takes_at_once
 from musicgen_bridge.engine.pattern import delay, first_unknown, undelay
 from musicgen_bridge.engine.sampler import Draw, Sampling
 from musicgen_bridge.engine.step import Step
@@ -24,8 +26,8 @@ REPEATABLE = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBac
 class Advance:
     """The steps of one batch, in the form that is fastest where the model is.
 
-    On CUDA a step is our own kernel where it fits the model and the batch, else a CUDA graph; `plainly` runs it as
-    other devices do.
+    On CUDA a step is our own kernel where it takes the model, in groups of takes where it does not take the batch at
+    once; else it is a CUDA graph. `plainly` runs it as other devices do.
     """
 
     def __init__(
@@ -39,12 +41,21 @@ class Advance:
         plainly: bool = False,
     ) -> None:
         on_cuda = model.device.type == "cuda"
+        batch, special = len(sequence), not plainly and not sampling.two_step
         if sampling.two_step:
-            model = TwoPasses(model, len(sequence))
-        self.fused = not plainly and not sampling.two_step and FusedStep.fits(model, condition)
-        step = (FusedStep if self.fused else Step)(model, condition, sequence, sampling, cache)
-        self._step: Step | FusedStep = step
-        self._run = GraphedStep(step) if isinstance(step, Step) and on_cuda and not plainly else step
+            model = TwoPasses(model, batch)
+        size = takes_at_once(model, condition, batch) if on_cuda and special else 0
+        self.fused = size > 0
+        self._step: Step | FusedStep | FusedGroups
+        self._run: Callable[[int, Tensor | None], None]
+        if not size:
+            kind = CpuStep if special and CpuStep.fits(model, condition) else Step
+            self._step = plain = kind(model, condition, sequence, sampling, cache)
+            self._run = GraphedStep(plain) if on_cuda and not plainly else plain
+        elif size == batch:
+            self._run = self._step = FusedStep(model, condition, sequence, sampling, cache)
+        else:
+            self._run = self._step = FusedGroups(model, condition, sequence, sampling, cache, size)
         self._pace = Pace() if on_cuda else None
 
     def prefill(self, known: int) -> None:

@@ -32,10 +32,11 @@ class _Parameters(ctypes.Structure):
     """`struct Step` of kernels/shape.cuh."""
 
     _fields_ = [
-        *((name, _Pointer) for name in ("weights", "heads", "norms", "queries", "values", "texts", "embedding")),
+        *((name, _Pointer) for name in ("weights", "heads", "norms", "queries", "values", "rows", "embedding")),
         *((name, _Pointer) for name in ("positions", "start", "cache", "sequence", "noise")),
-        *((name, _Pointer) for name in ("x", "fresh", "mixed", "scores", "inner", "logits", "count")),
-        *((name, ctypes.c_int) for name in ("launches", "length", "span", "position", "before", "top_k", "draws")),
+        *((name, _Pointer) for name in ("x", "halves", "fresh", "mixed", "scores", "inner", "logits", "count")),
+        *((name, ctypes.c_int) for name in ("launches", "cached", "length", "span", "position", "before")),
+        *((name, ctypes.c_int) for name in ("top_k", "draws")),
         *((name, ctypes.c_float) for name in ("temperature", "guidance")),
     ]
 
@@ -44,16 +45,26 @@ class FusedStep:
     """Steps as `Step` does, each one launch of `kernels/step.cu`; the prefill is its own."""
 
     def __init__(
-        self, model: Transformer, condition: Condition, sequence: Tensor, sampling: Sampling, cache: Cache
+        self,
+        model: Transformer,
+        condition: Condition,
+        sequence: Tensor,
+        sampling: Sampling,
+        cache: Cache,
+        places: Tensor | None = None,
     ) -> None:
-        """Raises InternalError where the kernel does not compile; `fits` says what it takes."""
+        """`fits` says what it takes; `places` [R] are the condition's rows of the cache, if it holds others too.
+
+        Raises InternalError where the kernel does not compile.
+        """
         self._step = Step(model, condition, sequence, sampling, cache)
         self._sampling = sampling
         self._sequence = sequence
         batch, books, span = sequence.shape
         rows, before, _ = condition.prefix.shape
         c, device = model.config, model.device
-        queries, values, texts, tokens = _absorb(model, condition)
+        queries, values, heard, tokens = _absorb(model, condition)
+        places = torch.arange(rows, device=device) if places is None else places
         self._kernel = _kernel(c, batch, rows, tokens, model.dtype, device)
 
         def zeros(*shape: int) -> Tensor:
@@ -64,11 +75,12 @@ class FusedStep:
         self._tensors = {
             "queries": queries,
             "values": values,
-            "texts": texts,
+            "rows": torch.cat([heard, places[:, None].int()], dim=1),
             "start": condition.start,
             "cache": cache.data,
             "sequence": sequence,
             "x": zeros(rows, c.hidden),
+            "halves": zeros(rows, c.hidden // 2),
             "fresh": zeros(rows, 3, c.hidden),
             "mixed": zeros(rows, c.heads, splits, _HEAD // 2 + 4),
             "scores": zeros(rows, c.heads * max(tokens, 1)),
@@ -78,6 +90,7 @@ class FusedStep:
         } | _fixed(model)
         self._parameters = _Parameters(
             **{name: tensor.data_ptr() for name, tensor in self._tensors.items()},
+            cached=cache.data.shape[2],
             length=cache.data.shape[4],
             span=span,
             before=before,
@@ -237,4 +250,5 @@ def _memory(device: torch.device) -> int:
 
 def _room(c: DecoderConfig, rows: int, device: torch.device) -> bool:
     """Whether a block's shared memory holds the activations, the sums and a ring of three slots."""
-    return rows * (2 * max(c.hidden, c.ffn) + 2200) + c.layers * 32 + 8192 + 3 * 16_400 <= _memory(device)
+    widest = c.ffn if rows <= 4 else max(c.hidden, 2048)
+    return rows * (2 * widest + 2200) + c.layers * 32 + 8192 + 3 * 16_400 <= _memory(device)

@@ -13,7 +13,9 @@ from musicgen_bridge.engine import Engine, Melody, Row, Sampling, kernels
 from musicgen_bridge.engine import engine as engine_module
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.config import DecoderConfig
+from musicgen_bridge.engine.decode import decode
 from musicgen_bridge.engine.fused import FusedStep, kernel_constants
+from musicgen_bridge.engine.groups import _part, takes_at_once
 from musicgen_bridge.engine.linear import Packed, linear
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise, guide, sample
@@ -30,6 +32,7 @@ on_gpu = [
     ),
 ]
 SMALL = DecoderConfig(hidden=256, layers=3, heads=4, ffn=1024, vocab=512, codebooks=4, channels=1)
+STEREO = DecoderConfig(hidden=256, layers=2, heads=4, ffn=1024, vocab=2048, codebooks=8, channels=2)
 UNEVEN = DecoderConfig(hidden=320, layers=2, heads=5, ffn=1216, vocab=264, codebooks=4, channels=1)
 SIZES = {
     "small": DecoderConfig(hidden=1024, layers=24, heads=16, ffn=4096, vocab=2048, codebooks=4, channels=1),
@@ -61,7 +64,7 @@ def test_the_kernel_compiles_without_a_gpu(architecture: str, name: str, rows: i
 
 def test_what_the_compiler_says_reaches_the_user() -> None:
     pytest.importorskip("cuda.bindings.nvrtc")
-    with pytest.raises(InternalError, match=r"kernels to off.*BLOCKS"):
+    with pytest.raises(InternalError, match=r"(?s)kernels to off.*BLOCKS"):
         kernels.compiled("step.cu", {}, "sm_90a")
 
 
@@ -142,6 +145,17 @@ class TestKernel:
     def test_logits_are_no_further_from_float32_than_the_plain_step_is(
         self, c: DecoderConfig, dtype: torch.dtype, batch: int, guided: bool, crosses: bool, texts: int
     ) -> None:
+        self.check_logits(c, dtype, batch, guided=guided, crosses=crosses, texts=texts)
+
+    @pytest.mark.parametrize("batch", [1, 4])
+    @torch.inference_mode()
+    def test_so_are_those_of_a_stereo_model(self, batch: int) -> None:
+        self.check_logits(STEREO, torch.float16, batch, guided=True, crosses=True, texts=1)
+
+    @staticmethod
+    def check_logits(
+        c: DecoderConfig, dtype: torch.dtype, batch: int, *, guided: bool, crosses: bool, texts: int
+    ) -> None:
         condition = heard(c, batch, guided=guided, crosses=crosses, texts=texts)
         draw = torch.Generator(CUDA).manual_seed(3)
         sequence = torch.randint(0, c.vocab, (batch, c.codebooks, 201), generator=draw, device=CUDA)
@@ -198,6 +212,33 @@ class TestKernel:
         assert FusedStep.fits(model, four)  # 48 tokens
         long = dataclasses.replace(four, cross=four.cross.repeat(1, 1, 1, 1, 2, 1))  # type: ignore[union-attr]
         assert not FusedStep.fits(model, long)
+        assert takes_at_once(model, wide, 5) == 4
+        assert takes_at_once(model, long, 4) == 2  # of 24 tokens each
+        longest = dataclasses.replace(four, cross=four.cross.repeat(1, 1, 1, 1, 6, 1))  # type: ignore[union-attr]
+        assert takes_at_once(model, longest, 4) == 0
+
+    @pytest.mark.parametrize(("batch", "texts", "size"), [(6, 1, 4), (8, 8, 4), (9, 0, 4), (10, 0, 8)])
+    @torch.inference_mode()
+    def test_a_batch_of_groups_is_drawn_as_the_groups_are(self, batch: int, texts: int, size: int) -> None:
+        model = transformer(SMALL, torch.float16, crosses=texts > 0, packed=True)
+        guided = size == 4
+        condition = of_type(heard(SMALL, batch, guided=guided, crosses=texts > 0, texts=texts or 1), torch.float16)
+        assert takes_at_once(model, condition, batch) == size
+        unknown = torch.full((batch, SMALL.codebooks, 40), UNKNOWN, device=CUDA)
+        sampling = Sampling() if guided else Sampling(guidance=1.0)
+
+        def drawn(takes: slice) -> Tensor:
+            noise = Noise(range(batch), SMALL.codebooks, SMALL.vocab, CUDA)
+            rows = torch.arange(batch, device=CUDA)[takes]
+            part = _part(condition, torch.cat([rows, rows + batch]) if guided else rows)
+            cache = Cache.allocate(SMALL, len(part.prefix), 128, CUDA, torch.float16)
+            return decode(
+                model, part, unknown[takes], sampling, lambda: noise()[takes].contiguous(), cache, lambda: None
+            )
+
+        together = drawn(slice(None))
+        groups = [drawn(slice(first, first + size)) for first in range(0, batch, size)]
+        assert torch.equal(together, torch.cat(groups))
 
 
 class TestEngine:
@@ -225,7 +266,7 @@ class TestEngine:
             )
             for fast in (True, False)
         ]
-        assert (takes[0].codes == takes[1].codes).mean() > 0.25  # until rounding once decides a close call
+        assert (takes[0].codes == takes[1].codes)[..., :4].mean() > 0.8  # until rounding once decides a close call
 
     def test_a_cancel_leaves_a_usable_engine(self) -> None:
         engine = Engine.load(STARTER, "cuda", "float16")
@@ -245,4 +286,4 @@ class TestEngine:
         decode = engine_module.decode
         monkeypatch.setattr(engine_module, "decode", lambda *every, **rest: decode(*every, **rest, plainly=True))
         plain = engine.generate([Row("techno", 1)], 0.5, sampling=Sampling(temperature=0)).codes
-        assert (fused == plain).mean() > 0.25
+        assert (fused == plain)[..., :4].mean() > 0.8  # until rounding once decides a close call

@@ -48,8 +48,9 @@ __device__ __forceinline__ void attend(const Step& p, Shared& s, Ring& at, u32 t
     const Span span(p, s, item);
     Attention a;
     const u32* fresh = p.fresh + head / HEADS * 3 * HIDDEN + head % HEADS * HEAD + part * 8;
-    uint4 words[2];
-    receive(words, [&](int i) { return fresh + 4 * i; }, turn);
+    const bool news = warp == 0 && span.from <= here && span.to > here;  // this position is the item's
+    uint4 words[6];  // of the query, and of this position's key and value
+    receive(words, [&](int i) { return i < 2 || news ? fresh + i / 2 * HIDDEN + i % 2 * 4 : nullptr; }, turn);
 #pragma unroll
     for (int e = 0; e < 8; e++) a.query[e] = __uint_as_float((&words[0].x)[e]);
 #pragma unroll 1
@@ -72,12 +73,11 @@ __device__ __forceinline__ void attend(const Step& p, Shared& s, Ring& at, u32 t
 #pragma unroll
       for (int j = 0; j < 2; j++) if (score[j] > -INFINITY) a.add(score[j], value[j]);
     }
-    if (span.from <= here && span.to > here && warp == 0) {  // this position is the item's: the first group's
+    if (news) {  // the first group's
       uint4 pairs[2];
 #pragma unroll
       for (int which = 0; which < 2; which++) {
-        receive(words, [&](int i) { return fresh + (which + 1) * HIDDEN + 4 * i; }, turn);
-        const float* f = (const float*)words;
+        const float* f = (const float*)(words + 2 + 2 * which);
         pairs[which] = make_uint4(narrow(f[0], f[1]), narrow(f[2], f[3]), narrow(f[4], f[5]), narrow(f[6], f[7]));
       }
       const float dot = a.score(pairs[0]), score = lane < 8 ? dot : -INFINITY;

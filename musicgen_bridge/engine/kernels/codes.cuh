@@ -5,14 +5,16 @@
 #include "words.cuh"
 
 __device__ void embed(const Step& p, u32 turn) {
-  for (int i = blockIdx.x * THREADS + threadIdx.x; i < ROWS * HIDDEN; i += BLOCKS * THREADS) {
+  for (int i = 2 * (blockIdx.x * THREADS + threadIdx.x); i < ROWS * HIDDEN; i += 2 * BLOCKS * THREADS) {
     const int row = i / HIDDEN, n = i % HIDDEN, place = max(0, p.before + p.position - (int)p.start[row]);
-    float sum = wide1(p.positions[(u64)place * HIDDEN + n]);
+    float2 sum = wide(*(const u32*)(p.positions + (u64)place * HIDDEN + n));
     for (int book = 0; book < BOOKS; book++) {
       const long long code = p.sequence[(row % BATCH * BOOKS + book) * p.span + p.position];
-      sum += wide1(p.embedding[(code + book * (VOCAB + 1)) * HIDDEN + n]);
+      const float2 of = wide(*(const u32*)(p.embedding + (code + book * (VOCAB + 1)) * HIDDEN + n));
+      sum.x += of.x, sum.y += of.y;
     }
-    pass(p.x + i, sum, turn);
+    pass(p.x + i, sum.x, turn), pass(p.x + i + 1, sum.y, turn);
+    pass(p.halves + i / 2, narrow(sum.x, sum.y), turn);
   }
 }
 

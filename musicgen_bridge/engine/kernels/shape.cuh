@@ -11,13 +11,14 @@ constexpr int MIXED = HEAD / 2 + 4;             // words from one split's result
 constexpr int CHUNK = 512;                      // k that the warps share out at once: 64 each
 constexpr int PIECE = 16 * CHUNK;               // bytes of a unit's chunk
 constexpr int SLOT = 2 * PIECE;                 // bytes of the ring's slots: a chunk of two units, or two of one
-constexpr int FLIGHT = 2;  // slots under way at once: enough for memory's latency; more would hold up all other reads
+constexpr int FLIGHT = HIDDEN > 1024 ? 2 : 1;   // slots under way at once: more would hold up all other reads
 constexpr int PAST = PIECE / (2 * HEAD);        // positions of a slot of keys and values
 constexpr int GROUP = 8;                        // units at most that share one pass over the activations
 constexpr int SPLITS = BLOCKS < ROWS * HEADS ? 1 : BLOCKS / (ROWS * HEADS);  // blocks that share a row's head
 constexpr int NORMS = TEXT ? 3 : 2;
 constexpr int SUMS = 1 + NORMS * LAYERS;         // how often a step writes x
-constexpr int WIDEST = HIDDEN > FFN ? HIDDEN : FFN;
+constexpr bool IN_PARTS = ROWS > 4;             // the widest product's input comes four chunks at a time
+constexpr int WIDEST = !IN_PARTS ? FFN : HIDDEN > 4 * CHUNK ? HIDDEN : 4 * CHUNK;
 constexpr int SKEW = 32;                        // halves between rows of activations, so that they lie in other banks
 #define INFINITY __int_as_float(0x7f800000)
 
@@ -27,16 +28,17 @@ struct Step {
   const u16* norms;       // [LAYERS * NORMS + 1, 2, HIDDEN]: scale, shift
   const u16* queries;     // [LAYERS, HEADS * TEXT, HIDDEN]
   const u16* values;      // [LAYERS, HIDDEN, HEADS * TEXT]
-  const int* texts;       // [ROWS, 2]: the tokens that a row hears, first and one past the last
+  const int* rows;        // [ROWS, 3]: the tokens that a row hears, first and one past the last; its row of the cache
   const u16* embedding;   // [BOOKS * (VOCAB + 1), HIDDEN]
   const u16* positions;   // [..., HIDDEN]
   const long long* start; // [ROWS]: the first position of a row in the cache
-  u16* cache;             // [LAYERS, 2, ROWS, HEADS, length, HEAD]
+  u16* cache;             // [LAYERS, 2, cached, HEADS, length, HEAD]
   long long* sequence;    // [BATCH, BOOKS, span]
   const float* noise;     // [BATCH, BOOKS, VOCAB]
 
   // what passes from block to block; all zero before the first launch
-  u32* x;       // [ROWS, HIDDEN], floats: the residual stream
+  u32* x;       // [ROWS, HIDDEN], floats: the residual stream, of which a unit is read by who adds to it
+  u32* halves;  // [ROWS, HIDDEN / 2], pairs of halves: the same, read by all
   u32* fresh;   // [ROWS, 3, HIDDEN], floats: query, key and value of this position
   u32* mixed;   // [ROWS, HEADS, SPLITS, MIXED], pairs of halves, and a float behind them: see `attend`
   u32* scores;  // [ROWS, HEADS * TEXT], floats
@@ -44,7 +46,7 @@ struct Step {
   u32* logits;  // [ROWS, BOOKS, VOCAB], floats
   u32* count;   // see `Count`
   int launches;  // before this one
-  int length, span, position, before, top_k, draws;
+  int cached, length, span, position, before, top_k, draws;
   float temperature, guidance;
 };
 
@@ -57,7 +59,7 @@ struct Shared {
   u32 counts[256];
   u32 warp_counts[WARPS];
   u32 found[2];
-  int start[ROWS], texts[ROWS][2];
+  int start[ROWS], rows[ROWS][3];
   alignas(16) u16 input[ROWS * (WIDEST + SKEW)];
 };
 constexpr int BEFORE = (sizeof(Shared) + 127) / 128 * 128;  // bytes before the ring

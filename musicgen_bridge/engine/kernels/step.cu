@@ -17,6 +17,9 @@
 // Readers poll the words themselves (the bit costs at most an ulp), once a counter hints that they may be there. A word
 // is never overwritten too early: whoever writes it has read results of everybody who was to read it before.
 //
+// The residual stream is passed on twice: as floats to whoever adds to it next, and as halves to all, which is half of
+// what everybody has to read in three phases of a layer.
+//
 // A product is eight outputs times all of K, a `unit`; block b computes units b, b + blocks, ... of each phase. Rows of
 // activations, up to eight, are the M of mma.m16n8k16, so that a batch of eight costs the tensor cores what one does.
 // A weight is packed as the operand's registers hold it: [N / 8, K / 32, 32 lanes, 8], where lane 4 g + t has
@@ -47,7 +50,7 @@ extern "C" __global__ void __launch_bounds__(THREADS + 128, 1) step(const Step p
   for (int i = threadIdx.x; i < LAYERS * 4; i += THREADS + 128) s.weights[i] = p.weights[i];
   if (threadIdx.x < ROWS) {
     s.start[threadIdx.x] = (int)p.start[threadIdx.x];
-    s.texts[threadIdx.x][0] = p.texts[2 * threadIdx.x], s.texts[threadIdx.x][1] = p.texts[2 * threadIdx.x + 1];
+    for (int i = 0; i < 3; i++) s.rows[threadIdx.x][i] = p.rows[3 * threadIdx.x + i];
   }
   if (threadIdx.x == 0) {
     for (Ring i = at; !i.turn; i.next()) {
@@ -68,7 +71,10 @@ extern "C" __global__ void __launch_bounds__(THREADS + 128, 1) step(const Step p
   const int here = p.before + p.position;
   u32 x = p.launches * SUMS;  // the turn of x, and of what passes once a layer
   u32 lap = p.launches * LAYERS;
-  const auto add = [&](int row, int n, float sum, float) { pass(p.x + row * HIDDEN + n, sum, x + 1); };
+  const auto add = [&](int row, int n, float sum, float next) {
+    pass(p.x + row * HIDDEN + n, sum, x + 1);
+    if (n % 2 == 0) pass(p.halves + (row * HIDDEN + n) / 2, narrow(sum, next), x + 1);
+  };
 
   // Blocks that have units in a phase, or items of attention, tell when they are through with it.
   constexpr int QKV = blocks(3 * HIDDEN / 8), ITEMS = blocks(ROWS * HEADS * SPLITS), ADD = blocks(HIDDEN / 8);
@@ -78,17 +84,18 @@ extern "C" __global__ void __launch_bounds__(THREADS + 128, 1) step(const Step p
   embed(p, ++x);
   block();
   count.tell();
+  Norm norm(p, 0);
   count.await(BLOCKS);
 #pragma unroll 1
   for (int layer = 0; layer < LAYERS; layer++) {
     lap++;
-    if (turn.first < 3 * HIDDEN / 8) normalise(p, s, layer * NORMS, x);
+    if (turn.first < 3 * HIDDEN / 8) normalise(p, s, norm, x);
     product<HIDDEN, 3 * HIDDEN, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float) {
       if (n < HIDDEN) sum *= 1.44269504f / 8;  // the query, for base 2, over the root of HEAD
       pass(p.fresh + row * 3 * HIDDEN + n, sum, lap);
       if (n >= HIDDEN) {
         const int which = n / HIDDEN - 1, head = n % HIDDEN / HEAD;
-        const u64 plane = (u64)((2 * layer + which) * ROWS + row) * HEADS + head;
+        const u64 plane = (u64)((2 * layer + which) * p.cached + s.rows[row][2]) * HEADS + head;
         p.cache[(plane * p.length + here) * HEAD + n % HEAD] = (u16)narrow(sum, 0);
       }
     });
@@ -98,30 +105,32 @@ extern "C" __global__ void __launch_bounds__(THREADS + 128, 1) step(const Step p
     count.await(ITEMS);
     if (turn.first < HIDDEN / 8) merge(p, s, lap);
     product<HIDDEN, HIDDEN, true>(s, at, turn, count, p.x, x, add);
+    norm = Norm(p, layer * NORMS + 1);
     count.await(ADD);
     x++;
 #if TEXT
-    if (turn.first < HEADS * TEXT / 8) normalise(p, s, layer * NORMS + 1, x);
+    if (turn.first < HEADS * TEXT / 8) normalise(p, s, norm, x);
     product<HIDDEN, HEADS * TEXT, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float) {
       pass(p.scores + row * HEADS * TEXT + n, sum, lap);
     });
     count.await(QUERIES);
     if (turn.first < HIDDEN / 8) listen(p, s, lap);
     product<HEADS * TEXT, HIDDEN, true>(s, at, turn, count, p.x, x, add);
+    norm = Norm(p, layer * NORMS + 2);
     count.await(ADD);
     x++;
 #endif
-    if (turn.first < FFN / 8) normalise(p, s, layer * NORMS + NORMS - 1, x);
+    if (turn.first < FFN / 8) normalise(p, s, norm, x);
     product<HIDDEN, FFN, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float next) {
       if (n % 2 == 0) pass(p.inner + (row * FFN + n) / 2, narrow(gelu(sum), gelu(next)), lap);
     });
     count.await(UP);
-    if (turn.first < HIDDEN / 8) fetch(p, s, lap);
-    product<FFN, HIDDEN, true>(s, at, turn, count, p.x, x, add);
+    product<FFN, HIDDEN, true, true>(s, at, turn, count, p.x, x, add, p.inner, lap);
+    norm = Norm(p, (layer + 1) * NORMS);
     count.await(ADD);
     x++;
   }
-  if (turn.first < BOOKS * VOCAB / 8) normalise(p, s, LAYERS * NORMS, x);
+  if (turn.first < BOOKS * VOCAB / 8) normalise(p, s, norm, x);
   product<HIDDEN, BOOKS * VOCAB, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float) {
     pass(p.logits + row * BOOKS * VOCAB + n, sum, p.launches + 1);
   });

@@ -31,8 +31,11 @@ struct Turn {
 };
 
 __device__ __forceinline__ void bring(u32 slot, const char* from, u32 bytes, u32 full) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-               ::"r"(slot), "l"(from), "r"(bytes), "r"(full) : "memory");
+  u64 once;  // the weights would drive what blocks pass to each other out of the cache
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(once));
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
+      ::"r"(slot), "l"(from), "r"(bytes), "r"(full), "l"(once) : "memory");
 }
 
 // How a product of N outputs and K is cut: a block's units, and how many units and chunks share a slot.
@@ -93,11 +96,13 @@ struct Span {
 
 // The keys and values of the positions before this one: a slot holds 64 keys, then their values.
 __device__ __forceinline__ void send_past(const Step& p, const Shared& s, int layer, Stream& to) {
-  const u64 plane = (u64)ROWS * HEADS * p.length * HEAD;
+  const u64 plane = (u64)p.cached * HEADS * p.length * HEAD;
 #pragma unroll 1
   for (int item = blockIdx.x; item < ROWS * HEADS * SPLITS; item += BLOCKS) {
     const Span span(p, s, item);
-    const u16* keys = p.cache + 2 * layer * plane + (u64)(item / SPLITS) * p.length * HEAD;
+    const int head = item / SPLITS;  // of all rows' heads
+    const u16* keys = p.cache + 2 * layer * plane
+        + ((u64)s.rows[head / HEADS][2] * HEADS + head % HEADS) * p.length * HEAD;
 #pragma unroll 1
     for (int at = span.from; at < span.past; at += PAST) {
       const u32 bytes = min(PAST, span.past - at) * HEAD * 2;

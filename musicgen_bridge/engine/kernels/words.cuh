@@ -56,17 +56,26 @@ struct Count {
   }
 };
 
-// Read words[i] from at(i), where at(i) is not null, until all are of this turn.
+// Ask for words[i] at at(i), where at(i) is not null.
+template <int COUNT, class Word, class At> __device__ __forceinline__ void ask(Word (&words)[COUNT], At at) {
+#pragma unroll
+  for (int i = 0; i < COUNT; i++)
+    if (const u32* from = at(i)) look(words[i], from);
+}
+
+// Whether any of what was asked for is not of this turn yet.
+template <int COUNT, class Word, class At>
+__device__ __forceinline__ u32 lacking(const Word (&words)[COUNT], At at, u32 turn) {
+  u32 old = 0;
+#pragma unroll
+  for (int i = 0; i < COUNT; i++)
+    if (at(i)) old |= stale(words[i], turn);
+  return old;
+}
+
+// Read what is asked for until all of it is of this turn.
 template <int COUNT, class Word, class At>
 __device__ __forceinline__ void receive(Word (&words)[COUNT], At at, u32 turn) {
-  u32 old;
-  do {
-#pragma unroll
-    for (int i = 0; i < COUNT; i++)
-      if (const u32* from = at(i)) look(words[i], from);
-    old = 0;
-#pragma unroll
-    for (int i = 0; i < COUNT; i++)
-      if (at(i)) old |= stale(words[i], turn);
-  } while (old);
+  do ask(words, at);
+  while (lacking(words, at, turn));
 }
