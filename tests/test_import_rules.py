@@ -66,7 +66,8 @@ ROOMS = {
     "costs": Room("engine sharing"),
     "batch": Room("costs engine line sharing underway"),
     "worker": Room(
-        "roots reporter settings shelf sidecar engine match matching sound stems takes targets underway raw_takes filling",
+        "roots reporter settings shelf sidecar engine match matching sound stems takes targets underway raw_takes "
+        "filling",
         "numpy soxr",
     ),
     "company": Room("batch costs engine line worker"),

@@ -12,8 +12,8 @@ from musicgen_bridge.errors import BY_CODE, ArgumentError, BridgeError, Protocol
 from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS
 
 REQUESTS = (
-    "hello ping status session set render trigger fit recut record cancel query list events subscribe unload sync drain "
-    "quit"
+    "hello ping status session set render trigger fit recut record cancel query list events "
+    "subscribe unload sync drain quit"
 )
 
 
