@@ -81,6 +81,37 @@ def test_a_file_is_dropped(page, tmp_path):
     assert page.chosen().startswith("dropped")
 
 
+def test_what_only_the_browser_can_read_becomes_wav(page):
+    page["prompt"].click()  # a page is heard once somebody has touched it
+    page.js(
+        """
+        const context = new AudioContext();
+        await context.resume();
+        const tone = new OscillatorNode(context, { frequency: 440 });
+        const out = new MediaStreamAudioDestinationNode(context);
+        tone.connect(out);
+        tone.start();
+        const recorder = new MediaRecorder(out.stream, { mimeType: "audio/webm" });
+        const data = await new Promise((resolve) => {
+          recorder.addEventListener("dataavailable", ({ data }) => resolve(data));
+          recorder.start();
+          setTimeout(() => recorder.stop(), 700);
+        });
+        const carried = new DataTransfer();
+        carried.items.add(new File([data], "memo.webm", { type: "audio/webm" }));
+        const drop = new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true });
+        document.getElementById("recording").dispatchEvent(drop);
+        await context.close();
+        """
+    )
+    kept = page.daemon.song / "MusicGen" / "recordings" / page.chosen()
+    assert kept.name == "memo.wav"
+    sound, rate = soundfile.read(kept)
+    spectrum = np.abs(np.fft.rfft(sound[:, 0] if sound.ndim > 1 else sound))
+    assert spectrum.argmax() * rate / len(sound) == pytest.approx(440, abs=5)
+    assert not page["trouble"].is_displayed()
+
+
 def test_what_is_no_sound_is_refused_with_what_to_do(page, tmp_path):
     file = tmp_path / "notes.wav"
     file.write_text("not a sound")
