@@ -1,10 +1,13 @@
 """Milliseconds a step of our decode beside transformers' `generate`, batch of one with guidance, in one run.
 
     python benchmarks/engine_cpu.py                                  the starter and `small`, on one thread of the CPU
+    python benchmarks/engine_cpu.py --size small --dtype float32 --dtype int8 --threads 2
     python benchmarks/engine_cpu.py --device cuda --size small --size large --frames 500
 
 `small`, `medium`, `large` and `melody` have random weights at the true sizes, with T5-base; steps take as long as with
-the real ones. The codec takes no part. A step is 20 ms of audio.
+the real ones. The codec takes no part. A step is 20 ms of audio. transformers computes in float32 on the CPU and in
+float16 on CUDA; the two take turns, and the least of `--repeats` counts. On one thread it is the CPU's time that is
+counted, so that other processes spoil it less.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ from musicgen_bridge.engine import Sampling, config, weights
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.decode import decode
+from musicgen_bridge.engine.engine import computed
 from musicgen_bridge.engine.layouts import opened
+from musicgen_bridge.engine.linear import roundings
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise
 from musicgen_bridge.engine.transformer import Transformer
@@ -53,19 +58,20 @@ class Clock(StoppingCriteria):
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._now = time.process_time if device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
         self._times: list[float] = []
 
     def __call__(self, input_ids: torch.Tensor | None = None, scores: Any = None, **rest: Any) -> Any:
         if self._device.type == "cuda" and len(self._times) == 0:
             torch.cuda.synchronize()
-        self._times.append(time.perf_counter())
+        self._times.append(self._now())
         return torch.zeros(0 if input_ids is None else len(input_ids), dtype=torch.bool, device=self._device)
 
     def ms_a_step(self) -> float:
         """Return the mean."""
         if self._device.type == "cuda":
             torch.cuda.synchronize()
-            self._times[-1] = time.perf_counter()
+            self._times[-1] = self._now()
         return 1000 * (self._times[-1] - self._times[0]) / (len(self._times) - 1)
 
 
@@ -120,20 +126,21 @@ def theirs(model: Any, frames: int) -> float:
     return clock.ms_a_step()
 
 
-def our_weights(size: str, model: Any, c: config.ModelConfig) -> weights.DecoderWeights:
+def our_weights(size: str, model: Any, c: config.ModelConfig, dtype: str) -> weights.DecoderWeights:
     """Return what the engine would load: the starter as it is stored, else the model's random weights."""
+    kind, rounding = computed(dtype, model.device)
     if size == "starter":
         with opened(STARTER, model.device) as checkpoint:
-            return weights.decoder(checkpoint, c, model.dtype)
+            return weights.decoder(checkpoint, c, kind, rounding=rounding)
     tensors = model.state_dict()
-    return weights.decoder(lambda name, *shape: tensors[name], c, model.dtype)
+    return weights.decoder(lambda name, *shape: tensors[name], c, kind, rounding=rounding)
 
 
 @torch.inference_mode()
-def prepare(size: str, model: Any, frames: int) -> Callable[[], float]:
+def prepare(size: str, model: Any, frames: int, dtype: str) -> Callable[[], float]:
     """Return what measures ms a step of our decode, of the same weights, hearing the same text."""
     c = config.parse(model.config.to_dict())
-    lean = Transformer(our_weights(size, model, c), c.decoder, c.chroma_length + frames + 64)
+    lean = Transformer(our_weights(size, model, c, dtype), c.decoder, c.chroma_length + frames + 64)
     states = model.text_encoder(input_ids=TOKENS.to(model.device)).last_hidden_state[0]
     chroma = [null_chroma(c.chroma_length, c.chroma)] if c.family == "melody" else None
     heard = condition(lean, [states], chroma, guided=True)
@@ -155,23 +162,28 @@ def prepare(size: str, model: Any, frames: int) -> Callable[[], float]:
 @click.option("--frames", default=100, show_default=True, help="Frames of codes that each decodes.")
 @click.option("--repeats", default=3, show_default=True, help="The best of so many counts.")
 @click.option("--threads", default=1, show_default=True, help="Of the CPU.")
-def main(sizes: tuple[str, ...], device: str, frames: int, repeats: int, threads: int) -> None:
+@click.option("--dtype", "dtypes", multiple=True, default=["auto", "int8"], show_default=True, help="Ours.")
+def main(sizes: tuple[str, ...], device: str, frames: int, repeats: int, threads: int, dtypes: tuple[str, ...]) -> None:
     """Print ms a step of our decode beside transformers' `generate`."""
     torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     where = torch.device(device)
-    dtype = torch.float16 if where.type == "cuda" else torch.float32
+    theirs_in = torch.float16 if where.type == "cuda" else torch.float32
+    dtypes = tuple(dtype for dtype in dtypes if dtype != "int8" or ("int8" in roundings() and where.type == "cpu"))
     name = torch.cuda.get_device_name() if where.type == "cuda" else f"{threads} of {os.cpu_count()} CPU threads"
-    click.echo(f"{name}, {dtype}, torch {torch.__version__}, transformers {transformers.__version__}, {frames} frames")
-    click.echo(f"{'':8}  {'transformers':>12}  {'ours':>8}  {'ratio':>5}  {'steps a second':>14}   (ms a step)")
+    click.echo(f"{name}, torch {torch.__version__}, transformers {transformers.__version__}, {frames} frames")
+    click.echo(
+        f"{'':8}  {'ours in':8}  {'transformers':>12}  {'ours':>8}  {'ratio':>5}  {'steps a second':>14}   (ms a step)"
+    )
     for size in sizes:
-        model = build(size, where, dtype)
-        measure = prepare(size, model, frames)
-        pairs = [(theirs(model, frames), measure()) for _ in range(repeats)]
-        slow, fast = (min(times) for times in zip(*pairs, strict=True))
-        click.echo(f"{size:8}  {slow:12.2f}  {fast:8.2f}  {slow / fast:5.1f}  {1000 / fast:14.1f}")
-        del model, measure
+        model = build(size, where, theirs_in)
+        measures = [prepare(size, model, frames, dtype) for dtype in dtypes]
+        rounds = [(theirs(model, frames), *(measure() for measure in measures)) for _ in range(repeats)]
+        slow, *fast = (min(times) for times in zip(*rounds, strict=True))
+        for dtype, ms in zip(dtypes, fast, strict=True):
+            click.echo(f"{size:8}  {dtype:8}  {slow:12.2f}  {ms:8.2f}  {slow / ms:5.1f}  {1000 / ms:14.1f}")
+        del model, measures
 
 
 if __name__ == "__main__":

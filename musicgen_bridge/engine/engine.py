@@ -123,7 +123,7 @@ class Engine:
         not there, OutOfMemoryError where it is too small.
         """
         where = device_called(device)
-        kind, rounding = _dtype(dtype, where)
+        kind, rounding = computed(dtype, where)
         with opened(folder, where, find) as checkpoint:
             config = configs.parse(checkpoint.config)
             tokenizer = load_tokenizer(checkpoint.tokenizer, config.text)
@@ -396,7 +396,7 @@ def _check_fit(codec: Codec, config: ModelConfig) -> None:
         )
 
 
-def _dtype(name: str, device: torch.device) -> tuple[torch.dtype, Rounding]:
+def computed(name: str, device: torch.device) -> tuple[torch.dtype, Rounding]:
     """Return what the dtype called `name` computes in, and what its weights are rounded to.
 
     auto is float16 on CUDA, in which MusicGen was trained, and on a CPU that multiplies such weights with float32;

@@ -59,11 +59,15 @@ class Step:
         place = self.position + before
         mask = self._model.mask(place, length, start) if self._masked else None
         states = self._model.forward(x, place, length, mask, self._cache, self._condition)[:, 0]
-        logits = guide(self._model.logits(states), len(self.sequence), self._sampling.guidance)  # [B, K, V]
-        drawn = sample(logits, self._sampling, noise)[..., None]  # [B, K, 1]
+        drawn = self._draw(states, noise)[..., None]  # [B, K, 1]
         self.position += 1
         known = self.sequence.index_select(2, self.position)
         self.sequence.index_copy_(2, self.position, torch.where(known == UNKNOWN, drawn, known))
+
+    def _draw(self, states: Tensor, noise: Tensor | None) -> Tensor:
+        """Return codes [B, K] drawn after `states` [R, d]."""
+        logits = guide(self._model.logits(states), len(self.sequence), self._sampling.guidance)  # [B, K, V]
+        return sample(logits, self._sampling, noise)
 
     def _inputs(self, codes: Tensor) -> Tensor:
         """Return the embeddings [R, T, d] of `codes` [B, K, T], which conditioned and null rows share."""

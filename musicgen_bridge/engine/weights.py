@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from musicgen_bridge.engine.config import DecoderConfig, ModelConfig, TextConfig
-from musicgen_bridge.engine.linear import Linear, linear
+from musicgen_bridge.engine.linear import Linear, Rounding, linear
 
 Read = Callable[..., Tensor]
 """A tensor by its name in the checkpoint and its shape."""
@@ -86,10 +86,11 @@ class TextWeights:
 class _Cast:
     """Reads what a checkpoint stores into what a model of one dtype computes with."""
 
-    def __init__(self, read: Read, dtype: torch.dtype, packed: bool = False) -> None:
+    def __init__(self, read: Read, dtype: torch.dtype, packed: bool = False, rounding: Rounding = "none") -> None:
         self._read = read
         self._dtype = dtype
         self._packed = packed
+        self._rounding: Rounding = rounding
 
     def tensor(self, name: str, *shape: int) -> Tensor:
         return self._read(name, *shape).to(self._dtype)
@@ -100,15 +101,17 @@ class _Cast:
     def linear(self, root: str, names: Iterable[str], out: int, into: int) -> Linear:
         """Return the maps `names` of one shape, stacked to one."""
         weight = torch.cat([self._read(f"{root}.{name}.weight", out, into) for name in names])
-        return linear(weight, self._dtype, self._packed)
+        return linear(weight, self._dtype, self._packed, self._rounding)
 
 
-def decoder(read: Read, config: ModelConfig, dtype: torch.dtype, packed: bool = False) -> DecoderWeights:
+def decoder(
+    read: Read, config: ModelConfig, dtype: torch.dtype, packed: bool = False, rounding: Rounding = "none"
+) -> DecoderWeights:
     """Return the language model's weights, with query, key and value fused and the heads stacked.
 
-    `packed` has the maps lie in the order of our kernels.
+    `packed` has the maps lie in the order of our kernels; `rounding` is what the CPU rounds them to.
     """
-    cast, c, root = _Cast(read, dtype, packed), config.decoder, "decoder.model.decoder"
+    cast, c, root = _Cast(read, dtype, packed, rounding), config.decoder, "decoder.model.decoder"
     books = [cast.tensor(f"{root}.embed_tokens.{k}.weight", c.vocab + 1, c.hidden) for k in range(c.codebooks)]
     heads = map(str, range(c.codebooks))
     d_text = config.text.hidden

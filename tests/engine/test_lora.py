@@ -78,7 +78,7 @@ def test_it_is_merged_as_peft_merges_it(text: Twin, tmp_path: Path, kind: str) -
 def test_an_adapter_of_the_melody_family_changes_what_is_drawn(melody: Twin, tmp_path: Path) -> None:
     sampling = Sampling(0.0, 250, 0.0, 2.0)
     merged = trained(melody, tmp_path, target_modules=[*ATTENTION, "audio_enc_to_dec_proj"])
-    ours = Engine.load(tmp_path, "cpu")
+    ours = Engine.load(tmp_path, "cpu", "float32")
     take = ours.generate([Row("drums", 1)], 0.3, sampling=sampling)
     theirs = Twin(tmp_path, merged, ours, melody.tokenizer).codes("drums", 15, 1, do_sample=False, guidance_scale=2.0)
     assert np.array_equal(take.codes[0], theirs)

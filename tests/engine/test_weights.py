@@ -102,7 +102,7 @@ def shards(folder: Path) -> None:
 
 def test_shards_load_as_one_file_does(folder: Path, text: Twin) -> None:
     shards(folder)
-    assert first_codes(Engine.load(folder, "cpu")) == first_codes(text.engine)
+    assert first_codes(Engine.load(folder, "cpu", "float32")) == first_codes(text.engine)
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -118,7 +118,7 @@ def test_pytorch_s_own_files_load_as_safetensors_do(folder: Path, text: Twin, sp
     if split:
         index = {"weight_map": {key: file for file, keys in zip(files, halves, strict=True) for key in keys}}
         (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index), "utf-8")
-    assert first_codes(Engine.load(folder, "cpu")) == first_codes(text.engine)
+    assert first_codes(Engine.load(folder, "cpu", "float32")) == first_codes(text.engine)
 
 
 def test_a_missing_shard_is_named(folder: Path) -> None:
@@ -133,7 +133,7 @@ def test_the_other_name_of_tied_embeddings_will_do(folder: Path, text: Twin) -> 
         tensors["text_encoder.encoder.embed_tokens.weight"] = tensors.pop("text_encoder.shared.weight")
 
     rewrite(folder, rename)
-    assert first_codes(Engine.load(folder, "cpu")) == first_codes(text.engine)
+    assert first_codes(Engine.load(folder, "cpu", "float32")) == first_codes(text.engine)
 
 
 @pytest.mark.parametrize(

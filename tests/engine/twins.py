@@ -82,7 +82,7 @@ class Twin:
 
 def twin(folder: Path) -> Twin:
     """Load a folder twice."""
-    engine = Engine.load(folder, "cpu")
+    engine = Engine.load(folder, "cpu", "float32")
     kind = "musicgen_melody" if engine.family == "melody" else "musicgen"
     model = MODELS[kind].from_pretrained(folder, dtype=torch.float32).eval()
     return Twin(folder, model, engine, AutoTokenizer.from_pretrained(folder))
