@@ -7,8 +7,11 @@ import json
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import pytest
 
 LARGE = (".safetensors", ".bin", ".th", ".model")
 """What the hub keeps by its SHA-256; the rest is in git."""
@@ -62,6 +65,14 @@ class Hub:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def reached(self, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+        """Have the hub's client in this process find the hub here, as HF_ENDPOINT does for a new one."""
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", self.url)
+        template = self.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
     def fetched(self) -> list[str]:
         """Return the files whose content was asked for."""

@@ -106,6 +106,18 @@ def test_models_tell_family_and_size_or_what_is_wrong(settings: Settings, tmp_pa
     assert [one(found, name).state for name in ("gone is", "empty can't", "bare, ")] == ["problem"] * 3
 
 
+def test_every_layout_is_told_by_its_kind(settings: Settings, tmp_path: Path) -> None:
+    for name in ("tune", "lora"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "tune" / "state_dict.bin").write_bytes(b"x" * 2**20)
+    (tmp_path / "lora" / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/musicgen-small"}')
+    (tmp_path / "lora" / "adapter_model.safetensors").write_bytes(b"x" * 2**20)
+    mine = {name: str(tmp_path / name) for name in ("tune", "lora")}
+    found = list(doctor.models(replace(settings, models=mine)))
+    assert "in Audiocraft's layout, 1 MiB" in one(found, "tune").text
+    assert "adapter to facebook/musicgen-small, 1 MiB" in one(found, "lora").text
+
+
 def test_demucs_is_told_with_how_to_get_it(settings: Settings, tmp_path: Path) -> None:
     without = one(list(doctor.models(settings)), "Demucs")
     assert without.state == "warning" and "models pull demucs" in without.advice

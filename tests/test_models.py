@@ -6,18 +6,18 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND
-from hub_server import Hub, Repository, repository
 
 from musicgen_bridge import hub as hubs
 from musicgen_bridge import models
 from musicgen_bridge.errors import ArgumentError, BridgeError, DiskError, ModelError
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder
+from tests.hub_server import Hub, Repository, repository
 
 SMALL = "facebook/musicgen-small"
 WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
@@ -35,17 +35,8 @@ USED = {"README.md", "config.json", "tokenizer.json", "model.safetensors"}
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     with Hub({SMALL: repository(FILES)}) as running:
-        at(monkeypatch, running.url)
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        running.reached(monkeypatch, tmp_path / "cache")
         yield running
-
-
-def at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """Have the hub at another address, as HF_ENDPOINT does for a new process."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    template = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
 
 
 def pull(name: str = SMALL, revision: str | None = None) -> tuple[Path, str]:
@@ -109,11 +100,10 @@ def test_without_room_nothing_is_fetched(hub: Hub, tmp_path: Path) -> None:
     assert hub.asked == []
 
 
-def test_without_a_connection_it_says_what_to_do(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_it_says_what_to_do(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder, _ = pull()
     with Hub() as gone:
-        closed = gone.url
-    at(monkeypatch, closed)
+        gone.reached(monkeypatch, tmp_path / "cache")
     with pytest.raises(ModelError, match=r"no connection.*copy the folder from another machine"):
         pull("facebook/musicgen-large")
     assert model_folder("small", Settings()) == folder
@@ -235,7 +225,7 @@ def test_from_the_shell(hub: Hub, tmp_path: Path) -> None:
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        ran = [*COMMAND, "models", *arguments]
+        ran = [sys.executable, "-m", "musicgen_bridge.cli", "models", *arguments]
         return subprocess.run(ran, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
 
     pulled = run("pull", "small", "--json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from safetensors.torch import load_file
 from transformers import EncodecConfig, EncodecModel, T5EncoderModel
 from twins import CODEC, MODELS, STARTER, TEXT, spread_codebooks
 
+from musicgen_bridge import cli, models, settings
 from musicgen_bridge.engine import Engine, Row, Sampling, omegaconf
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.checkpoint import read_pickle
 from musicgen_bridge.engine.conditioning import condition
 from musicgen_bridge.engine.convert import convert
 from musicgen_bridge.errors import ExistsError, ModelError
+from musicgen_bridge.shelf import Shelf
+from tests.hub_server import Hub, repository
 
 CAPTURED = Path(__file__).parent / "audiocraft"
 FAMILIES = ["text", "melody"]
@@ -43,7 +47,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def engines(hub: dict[str, Path]) -> dict[str, Engine]:
-    return {family: Engine.load(CAPTURED / family, "cpu", find=hub.__getitem__) for family in FAMILIES}
+    return {family: Engine.load(CAPTURED / family, "cpu", "float32", find=hub.__getitem__) for family in FAMILIES}
 
 
 def logits(engine: Engine, known: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -104,7 +108,7 @@ def test_converted_it_draws_the_same_here_and_in_transformers(
     convert(CAPTURED / family, folder, hub.__getitem__)
     assert [path.name for path in folder.parent.iterdir()] == [family]
     before = drawn(engines[family])
-    assert np.array_equal(before, drawn(Engine.load(folder, "cpu")))
+    assert np.array_equal(before, drawn(Engine.load(folder, "cpu", "float32")))
     kind = "musicgen_melody" if family == "melody" else "musicgen"
     model, told = MODELS[kind].from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     assert not told["missing_keys"]
@@ -190,6 +194,28 @@ def test_a_damaged_or_missing_file_is_named(tmp_path: Path, hub: dict[str, Path]
     path.unlink()
     with pytest.raises(ModelError, match=r"config\.json|compression_state_dict\.bin"):
         Engine.load(folder, "cpu", find=hub.__getitem__)
+
+
+def test_a_fine_tune_goes_from_the_hub_to_a_take(
+    hub: dict[str, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Pulled, it says what it lacks; then it loads by its alias, and converted it draws the same."""
+    config = tmp_path / "config.toml"
+    config.write_text('[models]\ntune = "me/tune"\n', "utf-8")
+    known = settings.load(file=config, environment={})
+    with Hub() as running:
+        running.reached(monkeypatch, tmp_path / "cache")
+        for name, folder in {**hub, "me/tune": CAPTURED / "text"}.items():
+            running.repositories[name] = repository({path.name: path.read_bytes() for path in folder.iterdir()})
+        models.pull("me/tune", None, lambda text: None)
+        with pytest.raises(ModelError, match="models pull google-t5/t5-base"):
+            Shelf(replace(known, device="cpu", dtype="float32")).get("tune")
+        models.pull("google-t5/t5-base", None, lambda text: None)
+    before = drawn(Shelf(replace(known, device="cpu", dtype="float32")).get("tune").engine)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["models", "convert", "tune", str(tmp_path / "made"), "--config", str(config)])
+    assert ended.value.code == 0
+    assert np.array_equal(drawn(Engine.load(tmp_path / "made", "cpu", "float32")), before)
 
 
 def test_what_it_needs_besides_is_told() -> None:
