@@ -109,13 +109,21 @@ class Company:
         try:
             self._draw(seat)
         except OutOfMemoryError as error:
-            seats, self._batch = self._seats(), None
-            self._again(seats, error)
+            seats = self._unended(seat)
+            self._again(seats, error.with_traceback(None))  # whose frames hold the batch
         except Exception as error:
-            for each in self._seats():
+            for each in self._unended(seat):
                 each.errand.failed(error)
         finally:
             self._batch = None
+
+    def _unended(self, seat: Seat) -> list[Seat]:
+        """Give up the batch that was begun for one; return who was in it."""
+        batch, self._batch = self._batch, None
+        seats = batch.seats if batch is not None else [seat]
+        for each in seats:
+            each.voice = None
+        return seats
 
     def _draw(self, seat: Seat) -> None:
         """Step by step, until everybody has left."""

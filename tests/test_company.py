@@ -255,3 +255,37 @@ def test_too_little_memory_for_one_is_told_once(bench: Bench, monkeypatch: pytes
     told = bench.errand(prompt="techno")
     bench.serve(told)
     assert (told.code, told.ends) == ("E_OOM", 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(OutOfMemoryError("too little"), "E_OOM"), (ValueError("odd"), "ValueError")]
+)
+def test_a_model_that_cannot_be_measured_fails_its_errand_once(bench: Bench, error: Exception, code: str) -> None:
+    def measure(engine: Engine) -> Costs:
+        raise error
+
+    told = bench.errand(prompt="techno")
+    Company(bench.worker, Line(), measure=measure).serve(told.errand)
+    assert told.ends == 1
+    assert code in (type(told.error).__name__, getattr(told.error, "code", ""))
+
+
+def test_who_could_not_join_comes_next_whatever_becomes_of_the_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch takes in nobody and then runs out of memory."""
+    steps: list[int] = []
+    step = Ensemble.step
+
+    def short(ensemble: Ensemble) -> None:
+        steps.append(ensemble.rows)
+        if len(steps) == 5:
+            raise OutOfMemoryError("too little")
+        step(ensemble)
+
+    monkeypatch.setattr(Ensemble, "welcomes", lambda ensemble, voice: False)
+    monkeypatch.setattr(Ensemble, "step", short)
+    first, second = bench.errand(prompt="techno"), bench.errand(prompt="house")
+    bench.serve(first, second)
+    assert (first.code, first.ends) == ("E_OOM", 1)
+    assert second.stems and second.ends == 1
