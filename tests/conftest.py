@@ -36,14 +36,19 @@ LIVE = (
 )
 """Tests with sound, MIDI clock or a transport in real time: they come first, one at a time, and others give way."""
 
+TOGETHER = "tests/panel/"
+"""Tests that share one daemon and one browser."""
+
 hypothesis.settings.register_profile("any machine", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
 class Spread(LoadFileScheduling):
-    """pytest-xdist's files to workers, but all of the live tests to one."""
+    """pytest-xdist's files to workers, but all of the live tests to one, and those that share a daemon."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(TOGETHER):
+            return TOGETHER
         return "live" if nodeid.startswith(LIVE) else super()._split_scope(nodeid)
 
 

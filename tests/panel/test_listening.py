@@ -51,7 +51,7 @@ return true;
 def test_a_take_joins_in_on_the_bar_line_of_what_plays(page, two):
     page.js(WATCHED)
     page.press(two[0], "Play")
-    page.until(lambda: page["counter"].text == "1.2")
+    page.until(lambda: page["counter"].text[-1] in "234")
     page.press(two[1], "Play")
     page.until(lambda: len(page.js("return window.starts")) == 2)
     first, second = page.js("return window.starts")
@@ -68,7 +68,7 @@ def test_a_take_joins_in_on_the_bar_line_of_what_plays(page, two):
 def test_two_takes_are_compared_in_step(page, two):
     page.js(WATCHED)
     page.press(two[0], "Play")
-    page.until(lambda: page["counter"].text == "1.2")
+    page.until(lambda: page["counter"].text[-1] in "234")
     for card, which in zip(two, "AB", strict=True):
         page.press(card, which)
     page.until(lambda: len(page.js("return window.starts")) == 2)
