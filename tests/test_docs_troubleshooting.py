@@ -23,7 +23,8 @@ SAID_BY = ("musicgen_bridge/**/*.py", "max_for_live/*.js", "reaper_scripts/**/*.
 
 
 def flags(command: click.Command) -> set[str]:
-    return {flag for one in command.params for flag in (*one.opts, *one.secondary_opts) if flag.startswith("--")}
+    own = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts) if flag.startswith("--")}
+    return own.union(*map(flags, command.commands.values())) if isinstance(command, click.Group) else own
 
 
 FLAGS = {name: flags(command) | {"--help"} for name, command in cli.commands.items()}
