@@ -16,7 +16,8 @@ from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.stems.read import read_audio
 from musicgen_bridge.takes import Made, Result
 
-_RESERVE_S = 0.2
+_RESERVE_S = 1.0
+"""For beats that come late: half of a slow one, and some."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ _MOST_GAIN = 12.0
 """Decibels by which the new may be made louder or quieter to be as loud as what is around it."""
 _AROUND = 12.0
 """Seconds on either side that are listened to for tempo, key and loudness."""
-_MOST_LATE = 0.06
-"""Seconds by which new beats may lie beside the recording's: what is further off was not heard as the same beat."""
+_SURE = 0.3
+"""The confidence from which on a beat is not taken for what lies between two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,18 +74,18 @@ def fill(
     Its tempo becomes the recording's, and its beats are laid on the recording's, so that they meet again behind the
     section. It is as loud as what stands around it. Outside of the section and `FADE` before it no sample changes.
     """
-    heard = for_analysis(audio, sample_rate)
+    heard = for_analysis(audio[:, round(before * sample_rate) :], sample_rate)
     grid = find_grid(heard, kept.grid.bpm, signature)
     timed = not grid.beatless and not kept.grid.beatless
     rate = kept.grid.bpm / grid.bpm if timed else 1.0
     block = block_for(heard)
     if timed and grid.strays:
         seconds = audio.shape[1] / sample_rate / rate
-        played = warp(audio, sample_rate, lambda at: grid.played_at(at * rate), seconds, block)
-        joint = grid.steady_at(before) / rate
+        played = warp(audio, sample_rate, lambda at: before + grid.played_at(at * rate - before), seconds, block)
     else:
-        played, joint = stretch(audio, sample_rate, rate, block), before / rate
-    late = _late(grid, rate, joint, kept.grid, section.start, signature) if timed else 0.0
+        played = stretch(audio, sample_rate, rate, block)
+    joint = before / rate
+    late = _late(grid, rate, kept.grid, section.start, signature) if timed else 0.0
     new = resample(played, sample_rate, section.sample_rate)
     whole, missing = _laid(section, new, joint + late)
     key, confidence = key_of(for_analysis(whole, section.sample_rate))
@@ -107,16 +107,14 @@ def fill(
     return Matched(audio=out, report=report, grid=grid), late
 
 
-def _late(grid: Grid, rate: float, joint: float, kept: Grid, start: float, signature: Signature) -> float:
+def _late(grid: Grid, rate: float, kept: Grid, start: float, signature: Signature) -> float:
     """Return by how many seconds the new beats come after the recording's, as they are laid at the section's start.
 
-    Beats may be taken for what lies between them, in either: half a beat is as good as none.
+    That is at most half a beat; where beats may be taken for what lies between them, half a beat is as good as none.
     """
-    half = kept.bar / Pulse.of(signature).per_bar / 2
-    new = grid.downbeat / rate - joint
-    old = kept.downbeat - start
-    late = (new - old + half / 2) % half - half / 2
-    return late if abs(late) < _MOST_LATE else 0.0
+    unit = kept.bar / Pulse.of(signature).per_bar / (1 if min(grid.confidence, kept.confidence) > _SURE else 2)
+    apart = grid.downbeat / rate - (kept.downbeat - start)
+    return (apart + unit / 2) % unit - unit / 2
 
 
 def _laid(section: Section, new: Audio, at: float) -> tuple[Audio, float]:
