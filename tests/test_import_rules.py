@@ -104,7 +104,7 @@ HEAVY = ("torch", "torchaudio", "transformers", "numpy", "scipy", "engine", "mat
 
 ENGINE_ORDER = ("engine.kernels", "engine.transformer", "engine.decode", "engine.engine")
 """Each may reach those before it, none that comes after it."""
-CODEC = ("engine.codec", "engine.codec_stream", "engine.codec_config", "engine.seanet", "engine.quantizer")
+CODEC = tuple(f"engine.{name}" for name in ("codec", "codec_stream", "codec_config", "seanet", "lstm", "quantizer"))
 LANGUAGE_MODEL = ("engine.transformer", "engine.decode", "engine.cache", "engine.sampler", "engine.pattern")
 
 NO_DISK_NO_WIRE = (

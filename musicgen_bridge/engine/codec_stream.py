@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from musicgen_bridge.engine.codec_config import CodecConfig
+from musicgen_bridge.engine.lstm import LstmState
 from musicgen_bridge.engine.quantizer import ResidualQuantizer
-from musicgen_bridge.engine.seanet import Conv, LstmState, ResidualLstm, full_precision, input_span
+from musicgen_bridge.engine.seanet import Conv, ResidualLstm, full_precision, input_span
 
 
 class CodecStream:

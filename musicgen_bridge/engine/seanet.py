@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from musicgen_bridge.engine.codec_config import CodecConfig
-
-LstmState = tuple[Tensor, Tensor]
+from musicgen_bridge.engine.lstm import Cells, LstmState
 
 
 @contextmanager
@@ -127,6 +126,7 @@ class ResidualLstm(nn.Module):
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(channels, channels, layers)
+        self._cells: Cells | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual sum of `x` [B, C, T], from a silent state."""
@@ -134,7 +134,10 @@ class ResidualLstm(nn.Module):
 
     def advance(self, x: Tensor, state: LstmState | None) -> tuple[Tensor, LstmState]:
         """Return the residual sum of `x` [B, C, T] continued from `state`, and the state after it."""
-        y, state = self.lstm(x.permute(2, 0, 1), state)  # [T, B, C]
+        run: nn.LSTM | Cells = self.lstm
+        if x.device.type == "cpu" and not self.lstm.weight_hh_l0.requires_grad:
+            run = self._cells = self._cells or Cells(self.lstm)
+        y, state = run(x.permute(2, 0, 1), state)  # [T, B, C]
         return x + y.permute(1, 2, 0), state
 
 
