@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
 from engine_cpu import SIZES, STARTER, build
+
+CHECKPOINTS = Path(tempfile.gettempdir()) / "musicgen-checkpoints"
+"""Where they are kept unless a flag says otherwise."""
 
 
 def checkpoint(size: str, parent: Path, filters: int = 64) -> Path:
@@ -28,4 +32,4 @@ def checkpoint(size: str, parent: Path, filters: int = 64) -> Path:
     return folder
 
 
-__all__ = ["SIZES", "checkpoint"]
+__all__ = ["CHECKPOINTS", "SIZES", "checkpoint"]

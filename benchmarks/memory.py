@@ -1,9 +1,9 @@
 """How long a model takes to load, and how much memory at most: while it loads, and while it renders 30 s.
 
     python benchmarks/memory.py                                             the starter, on the CPU or the GPU there is
-    python benchmarks/memory.py --size small --size large --dtype bfloat16 --folder /tmp/checkpoints
+    python benchmarks/memory.py --size small --size large --dtype bfloat16
 
-Other sizes than the starter are random weights at the true sizes, written to `--folder` first, as float16. On CUDA the
+Other sizes than the starter are random weights at the true sizes, written to a folder first, as float16. On CUDA the
 figures are torch's own count of what its tensors hold; on the CPU, of the whole process beyond what it had before.
 Each size has a process of its own.
 """
@@ -92,18 +92,20 @@ def measure(folder: Path, device: str, dtype: str, seconds: float) -> dict[str, 
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", default="auto", show_default=True)
 @click.option("--seconds", default=30.0, show_default=True, help="How much is rendered.")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("checkpoints"), show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where checkpoints are kept; a temporary folder.")
 @click.option(_CHILD, "child", type=click.Path(path_type=Path), hidden=True)
-def main(sizes: tuple[str, ...], device: str, dtype: str, seconds: float, folder: Path, child: Path | None) -> None:
+def main(
+    sizes: tuple[str, ...], device: str, dtype: str, seconds: float, folder: Path | None, child: Path | None
+) -> None:
     """Print the table."""
     if child is not None:
         click.echo(json.dumps(measure(child, device, dtype, seconds)))
         return
-    from checkpoints import checkpoint
+    from checkpoints import CHECKPOINTS, checkpoint
 
     click.echo(f"GB at most, {seconds:g} s rendered, one take with guidance; {device}, {dtype}")
     for size in sizes:
-        path = checkpoint(size, folder)
+        path = checkpoint(size, folder or CHECKPOINTS)
         command = [sys.executable, __file__, _CHILD, str(path)]
         command += ["--device", device, "--dtype", dtype, "--seconds", str(seconds)]
         told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)

@@ -1,10 +1,10 @@
 """Requests that wait: the first in line and the last one's end, drawn together and one after the other, in one run.
 
     python benchmarks/serving.py                                            the starter, on the CPU or the GPU there is
-    python benchmarks/serving.py --size small --size large --folder /tmp/checkpoints
+    python benchmarks/serving.py --size small --size large
 
 Through the worker's own line, from a request to its file. Besides at once, the others come when the first is a third
-through. Other sizes than the starter are random weights at the true sizes, written to `--folder` first.
+through. Other sizes than the starter are random weights at the true sizes, written to a folder first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import soundfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from checkpoints import SIZES, checkpoint
+from checkpoints import CHECKPOINTS, SIZES, checkpoint
 
 from musicgen_bridge.company import Company
 from musicgen_bridge.costs import SLOWEST, Costs, measured
@@ -129,7 +129,7 @@ def median(runs: list[Run], what: Callable[[Run], float]) -> float:
 @click.option("--seconds", default=8.0, show_default=True, help="Length of each stem.")
 @click.option("--others", default=3, show_default=True, help="How many wait behind the first.")
 @click.option("--repeats", default=3, show_default=True)
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("checkpoints"), show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), default=CHECKPOINTS, show_default=True)
 def main(
     sizes: tuple[str, ...], device: str, dtype: str, seconds: float, others: int, repeats: int, folder: Path
 ) -> None:
