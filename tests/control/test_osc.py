@@ -102,8 +102,10 @@ def test_a_bundle_that_breaks_off_is_not_run_at_all(rig, udp):
     assert rig.desk.session.bpm == 120.0
 
 
-@pytest.mark.parametrize("timetag", [0, 1, 2, int((time.time() + 2_208_988_800 - 5) * 2**32)])
+@pytest.mark.parametrize("timetag", [0, 1, 2, "past"])
 def test_immediate_and_past_mean_now(client, timetag):
+    if timetag == "past":
+        timetag = int((time.time() + 2_208_988_800 - 5) * 2**32)
     data = bundle(message("/musicgen/ping", 1)).dgram
     client.send_bytes(data[:8] + struct.pack(">Q", timetag) + data[16:])
     assert client.hear("/musicgen/pong").arguments[0] == 1
