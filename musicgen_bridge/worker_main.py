@@ -135,8 +135,10 @@ def main() -> int:
     commands.start()
     try:
         from musicgen_bridge.company import Company
+        from musicgen_bridge.engine.device import leave_a_core
         from musicgen_bridge.worker import Worker
 
+        log.info("torch uses %d threads of the CPU", leave_a_core())
         worker = Worker(settings)
         company = Company(worker, commands.line, lambda: commands.transport)
         company.warm_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,16 @@ def device_called(name: str) -> torch.device:
     if kind not in there or not (index or "0").isdecimal() or int(index or 0) >= counts[kind]:
         raise ArgumentError(f"There is no device {name!r} here: choose auto or one of {', '.join(there)}.")
     return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
+
+
+def leave_a_core() -> int:
+    """Have torch use one thread fewer than it would, so that the daemon is heard; return how many it uses.
+
+    Whoever sets OMP_NUM_THREADS has chosen already.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    return torch.get_num_threads()
 
 
 def memory_of(device: torch.device) -> tuple[int, int]:
