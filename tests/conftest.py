@@ -104,7 +104,7 @@ class Daemon:
 
     def client(self) -> Bridge:
         """Return a new client of it."""
-        return Bridge.connect(port=self.port)
+        return Bridge.connect(port=self.port, timeout=PATIENCE_S)
 
     def status(self) -> dict[str, object]:
         """Return what /musicgen/status says."""

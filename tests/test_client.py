@@ -14,6 +14,7 @@ from musicgen_bridge.client import Bridge, pairs
 from musicgen_bridge.control.osc_codec import Message, decode
 from musicgen_bridge.errors import ArgumentError, CancelledError, ProtocolError
 from musicgen_bridge.request import Progress
+from tests.conftest import PATIENCE_S
 
 LONG = {"prompt": "slow pad", "seconds": 60.0, "seed": 1}
 HALF_BAR = {"prompt": "techno drum loop", "bars": 0.5, "bpm": 126.5, "seed": 3}
@@ -71,7 +72,7 @@ def through(daemon) -> Iterator[Callable[[Callable[[str], int]], Bridge]]:
     bridges: list[Bridge] = []
 
     def make(passes: Callable[[str], int]) -> Bridge:
-        bridges.append(Bridge.connect(port=Relay(daemon.port, passes).port, timeout=5))
+        bridges.append(Bridge.connect(port=Relay(daemon.port, passes).port, timeout=PATIENCE_S))
         return bridges[-1]
 
     yield make
@@ -126,7 +127,7 @@ def test_an_interrupt_cancels_the_job(daemon) -> None:
             bridge.render(LONG, interrupt)
         (job,) = jobs_of(bridge)
         with pytest.raises(CancelledError):
-            list(bridge.replies(str(job["target"]), "/musicgen/render", LONG, patience=30))
+            list(bridge.replies(str(job["target"]), "/musicgen/render", LONG, patience=PATIENCE_S))
 
 
 def test_a_daemon_that_is_killed_and_started_again_goes_on_with_the_job(new_daemon) -> None:

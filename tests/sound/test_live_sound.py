@@ -181,11 +181,11 @@ def test_a_cancel_silences_a_take_that_is_done(band, tmp_path):
     band.ear.say("forget")
     with band.daemon.client() as bridge:
         rid = bridge.new_id()
-        answers = list(bridge.replies(rid, "/musicgen/render", {**TAKE, "bars": 2.0}, patience=60))
+        answers = list(bridge.replies(rid, "/musicgen/render", {**TAKE, "bars": 2.0}, patience=PATIENCE_S))
         over = int(band.ear.say("quiet")) > 0  # on a busy machine the sound ends with the render
         bridge.request("/musicgen/cancel", {"target": rid})
         assert answers[-1].address == "/musicgen/done"
-        again = list(bridge.replies(rid, "/musicgen/render", {**TAKE, "bars": 2.0}, patience=60))
+        again = list(bridge.replies(rid, "/musicgen/render", {**TAKE, "bars": 2.0}, patience=PATIENCE_S))
     assert again[-1] == answers[-1]
     *_, samples = heard(band, tmp_path)
     assert over or np.count_nonzero(samples[0]) < 1.99 * BAR_FRAMES
@@ -308,7 +308,7 @@ def test_a_recording_is_one_job_however_often_it_is_sent_and_there_is_one_at_a_t
         with band.daemon.client() as other, pytest.raises(BusyError, match="a recording is being made"):
             until(lambda: "once.wav" not in recordings(band))
             other.request("/musicgen/record", {"seconds": 1.0})
-        *_, done = bridge.replies(rid, "/musicgen/record", values, patience=30)
+        *_, done = bridge.replies(rid, "/musicgen/record", values, patience=PATIENCE_S)
     assert done.address == "/musicgen/done"
     assert [name for name in recordings(band) if name.startswith("once")] == ["once.wav"]
 
@@ -357,8 +357,8 @@ def test_an_input_that_is_not_there_is_told_with_those_that_are(band):
 
 def test_devices_are_listed_over_the_wire_and_in_the_shell(band):
     with band.daemon.client() as bridge:
-        inputs = [pairs_of(one) for one in bridge.request("/musicgen/list", {"what": "inputs"}, patience=30)]
-        outputs = [pairs_of(one) for one in bridge.request("/musicgen/list", {"what": "outputs"}, patience=30)]
+        inputs = [pairs_of(one) for one in bridge.request("/musicgen/list", {"what": "inputs"}, patience=PATIENCE_S)]
+        outputs = [pairs_of(one) for one in bridge.request("/musicgen/list", {"what": "outputs"}, patience=PATIENCE_S)]
     about = {"api": "JACK Audio Connection Kit", "rate": RATE, "default": 0}
     assert {"name": "Microphone", "channels": 1, **about} in inputs
     assert {"name": "Ear", "channels": 2, **about} in outputs
@@ -387,7 +387,7 @@ def test_a_daemon_that_is_killed_while_it_records_says_so_afterwards(band, new_d
     daemon = new_daemon().start("--input", "Microphone")
     with daemon.client() as bridge:
         rid, values = bridge.new_id(), {"seconds": 60.0}
-        answers = bridge.replies(rid, "/musicgen/record", values, patience=60)
+        answers = bridge.replies(rid, "/musicgen/record", values, patience=PATIENCE_S)
         assert next(answers).address == "/musicgen/queued"
         daemon.kill()
         daemon.start("--input", "Microphone")
@@ -424,7 +424,7 @@ def test_without_portaudio_all_else_works_and_a_sentence_says_what_to_install(ne
     with daemon.client() as bridge:
         for address, values in (("/musicgen/list", {"what": "inputs"}), ("/musicgen/record", {"seconds": 1.0})):
             with pytest.raises(BridgeError, match="apt install libportaudio2") as told:
-                list(bridge.replies(bridge.new_id(), address, values, patience=30))
+                list(bridge.replies(bridge.new_id(), address, values, patience=PATIENCE_S))
             assert told.value.code == "E_AUDIO"
         (stem,) = bridge.render(TAKE, on_note=notes.append)
     assert Path(stem.path).is_file()
