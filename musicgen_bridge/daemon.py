@@ -30,7 +30,7 @@ from musicgen_bridge.journal import Journal
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.recorders import Recorder
 from musicgen_bridge.request import Session, Transport
-from musicgen_bridge.settings import Settings
+from musicgen_bridge.settings import STOCK_LICENCE, STOCK_MODELS, Settings
 from musicgen_bridge.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,8 @@ class _Daemon:
 
 
 def _summary(target: str) -> str:
-    return f"folder {target}" if Path(target).is_absolute() else f"{target} from the Hugging Face hub"
+    licence = f", {STOCK_LICENCE}: not for commercial use" if target in STOCK_MODELS.values() else ""
+    return f"folder {target}" if Path(target).is_absolute() else f"{target} from the Hugging Face hub{licence}"
 
 
 def _complain(error: BridgeError) -> None:

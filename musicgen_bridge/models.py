@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING
 
 from musicgen_bridge import hub
 from musicgen_bridge.errors import ArgumentError, DiskError, ModelError
-from musicgen_bridge.settings import DEMUCS, HUB_NAME, STARTER, STOCK_MODELS, Settings, model_folder
+from musicgen_bridge.settings import DEMUCS, HUB_NAME, STARTER, STOCK_LICENCE, STOCK_MODELS, Settings, model_folder
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
-
-STOCK_LICENCE = "cc-by-nc-4.0"
-"""Of the published MusicGen weights."""
 
 _BESIDE = (
     *("config.json", "generation_config.json", "adapter_config.json", "README.md", "LICENSE*"),

@@ -30,6 +30,8 @@ STOCK_MODELS = {
     "stereo-large": "facebook/musicgen-stereo-large",
 }
 """Aliases of the published checkpoints by their names on the Hugging Face hub."""
+STOCK_LICENCE = "cc-by-nc-4.0"
+"""Of their weights: not for commercial use."""
 DEMUCS = "adefossez/HTDemucs"
 """Demucs' own weights on the hub."""
 

@@ -64,6 +64,14 @@ def test_it_says_that_it_is_ready_once(daemon):
     assert 0 < int(str(daemon.status()["memory"])) < int(str(daemon.status()["memory_total"])) == megabytes
 
 
+def test_models_are_listed_with_the_licence_of_their_weights(daemon):
+    with daemon.client() as bridge:
+        listed = [message.arguments[3:] for message in bridge.request("/musicgen/list", {"what": "models"})]
+    summaries = {values[1]: values[3] for values in listed}
+    assert summaries["stereo-melody"].endswith("cc-by-nc-4.0: not for commercial use")
+    assert "cc-by" not in summaries["starter"]
+
+
 def test_a_render_leaves_an_exact_stem_with_its_sidecar(daemon):
     with daemon.client() as bridge:
         (stem,) = bridge.render(BAR)
