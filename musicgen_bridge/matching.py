@@ -75,6 +75,8 @@ def _together(takes: Sequence[Matched], rows: Sequence[int], made: Made, target:
 
 
 def _mixdown(parts: Sequence[Result], request: RenderRequest) -> Result:
+    if len(parts) == 1:
+        return replace(parts[0], part=Part("mix", parts[0].part.prompt), raw=None)
     whole = mixed([part.audio.T for part in parts], target_of(request))
     key, confidence = estimate_key(whole.audio, request.sample_rate)
     heard = {"key": key if confidence >= KEY_HEARD else None, "key_confidence": confidence}
@@ -83,7 +85,7 @@ def _mixdown(parts: Sequence[Result], request: RenderRequest) -> Result:
     return replace(
         parts[0],
         audio=np.ascontiguousarray(whole.audio.T),
-        part=Part("mix", parts[0].part.prompt if len(parts) == 1 else " ".join(names)),
+        part=Part("mix", " ".join(names)),
         report=parts[0].report | heard | levels | {"mix": names},
         raw=None,
     )

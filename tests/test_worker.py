@@ -161,6 +161,15 @@ def test_the_stems_in_the_files_sum_to_the_mix(worker, song, loop, form, bits) -
     assert len({report(stem)["rate"] for stem in [mix, *stems]}) == 1
 
 
+def test_with_mix_the_whole_stands_behind_its_stems(worker: Worker, song: Path, loop: Path) -> None:
+    keys = {"file": str(loop), "bars": 2.0, "separate": ALL}
+    *stems, mix = worker.render(asked(song, **keys, mix=True))
+    assert [Path(stem.path).name.split("_")[1] for stem in (*stems, mix)] == [*SOURCES, "mix"]
+    assert {(stem.total, stem.frames) for stem in (*stems, mix)} == {(5, mix.frames)}
+    whole = samples(mix)
+    assert decibels(sum(samples(stem) for stem in stems) - whole) < decibels(whole) - 60
+
+
 def test_each_name_gets_its_own_source(worker: Worker, song: Path, loop: Path, tmp_path: Path) -> None:
     levels = {"drums": 0.5, "bass": -0.25, "other": 3.0, "vocals": 1.0}
     small_demucs.make(tmp_path / "demucs", levels=tuple(levels.values()))
