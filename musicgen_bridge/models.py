@@ -116,7 +116,9 @@ def pull(name: str, revision: str | None, tell: Callable[[str], None]) -> Path:
         lacking = _lacking(name, wanted.values(), str(info.sha))
         tell(f"{name}: {readable(lacking)} to fetch, licence {described(licence)}")
         _check_space(name, lacking)
-        folder = Path(snapshot_download(name, revision=info.sha, allow_patterns=list(wanted)))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(wanted)))
+    if folder.name != info.sha:
+        raise ModelError(f"{name} was changed while it was fetched: pull it again")
     sums = {file: _checked(folder / file, sibling) for file, sibling in wanted.items()}
     hub.pin(hub.Pin(name=name, revision=str(info.sha), licence=licence, files=sums))
     return folder

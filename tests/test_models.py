@@ -53,6 +53,7 @@ def test_what_is_used_is_fetched_and_pinned(hub: Hub) -> None:
     assert told == f"{SMALL}: 1.0 MB to fetch, licence cc-by-nc-4.0 (not for commercial use)"
     pin = hubs.pinned(SMALL)
     assert pin is not None
+    assert (hubs.folder(SMALL) / "refs" / "main").read_text() == folder.name  # so that others find it too
     assert (pin.revision, pin.licence) == (hub.repositories[SMALL].refs["main"], "cc-by-nc-4.0")
     assert pin.files["model.safetensors"] == hashlib.sha256(WEIGHTS).hexdigest()
     assert model_folder("small", Settings()) == folder  # also with no connection: it lies in the cache
