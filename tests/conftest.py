@@ -39,6 +39,7 @@ LIVE = (
 TOGETHER = "tests/panel/"
 """Tests that share one daemon and one browser."""
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else one behind a shell's & hands on that it is ignored
 hypothesis.settings.register_profile("any machine", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("any machine")
 

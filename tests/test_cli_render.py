@@ -133,11 +133,10 @@ def test_stop_ends_the_daemon_and_waits_for_it(new_daemon) -> None:
     assert running.process.wait(PATIENCE_S) == 0
 
 
-def test_stop_needs_the_daemon_s_own_token(new_daemon, tmp_path: Path) -> None:
-    running = new_daemon().start()
-    ran = run("stop", "--port", running.port, "--state", tmp_path / "elsewhere")
+def test_stop_needs_the_daemon_s_own_token(daemon, tmp_path: Path) -> None:
+    ran = run("stop", "--port", daemon.port, "--state", tmp_path / "elsewhere")
     assert ran.returncode == 1 and ran.stderr.startswith("E_AUTH ")
-    assert running.process.poll() is None
+    assert daemon.status()["state"] == "ready"
 
 
 def test_by_itself_it_renders_exactly_and_the_same_take_again(tmp_path: Path, tune: Path) -> None:
