@@ -27,12 +27,13 @@ def executed(folder: Path) -> NotebookNode:
     notebook.metadata = NotebookNode(metadata)  # the kernel has put this Python's version there
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if not _is_player(output)]
+            cell.outputs = [output for output in cell.outputs if _is_kept(output)]
     return notebook
 
 
-def _is_player(output: NotebookNode) -> bool:
-    return "<audio" in output.get("data", {}).get("text/html", "")
+def _is_kept(output: NotebookNode) -> bool:
+    """Neither a player nor what a library tells on stderr, as matplotlib does where it first looks for fonts."""
+    return "<audio" not in output.get("data", {}).get("text/html", "") and output.get("name") != "stderr"
 
 
 if __name__ == "__main__":

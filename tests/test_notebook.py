@@ -51,7 +51,7 @@ def test_every_cell_runs_in_order(ran: NotebookNode) -> None:
 
 
 def test_it_stands_there_as_it_ran(ran: NotebookNode) -> None:
-    """Each cell with the words and pictures that it puts out now, so that none was changed and not run again."""
+    """Each cell puts out words and pictures of the same kinds; numbers and pixels are those of one CPU."""
     now = {cell.id: (cell.execution_count, shown(cell)) for cell in code_cells(ran)}
     then = {cell.id: (cell.execution_count, shown(cell)) for cell in code_cells(COMMITTED)}
     assert then == now, "run: python docs/run_notebook.py"
