@@ -25,14 +25,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from checkpoints import CHECKPOINTS, SIZES, checkpoint
 
-from musicgen_bridge.company import Company
-from musicgen_bridge.costs import SLOWEST, Costs, measured
 from musicgen_bridge.engine import Engine
 from musicgen_bridge.keys import make_request
-from musicgen_bridge.line import Errand, Line
 from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.settings import Settings
-from musicgen_bridge.worker import Worker
+from musicgen_bridge.worker.company import Company
+from musicgen_bridge.worker.costs import SLOWEST, Costs, measured
+from musicgen_bridge.worker.line import Errand, Line
+from musicgen_bridge.worker.worker import Worker
 
 PROMPTS = ("techno drum loop", "rolling sub bass", "warm pad", "bright arp")
 

@@ -210,7 +210,7 @@ def _by_itself(
 def _rendered(
     settings: Settings, request: RenderRequest, roots: Roots, tell: Tell, note: Note, folder: str = STEM_FOLDER
 ) -> list[Stem]:
-    from musicgen_bridge.worker import Worker
+    from musicgen_bridge.worker.worker import Worker
 
     worker = Worker(settings, roots, folder)
     with _interrupts() as cancelled:

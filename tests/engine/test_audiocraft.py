@@ -23,7 +23,7 @@ from musicgen_bridge.engine.checkpoint import read_pickle
 from musicgen_bridge.engine.conditioning import condition
 from musicgen_bridge.engine.convert import convert
 from musicgen_bridge.errors import ExistsError, ModelError
-from musicgen_bridge.shelf import Shelf
+from musicgen_bridge.worker.shelf import Shelf
 from tests.hub_server import Hub, repository
 
 CAPTURED = Path(__file__).parent / "audiocraft"

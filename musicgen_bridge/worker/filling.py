@@ -14,7 +14,7 @@ from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.stems.read import read_audio
-from musicgen_bridge.takes import Made, Result
+from musicgen_bridge.worker.takes import Made, Result
 
 _RESERVE_S = 1.0
 """For beats that come late: half of a slow one, and some."""

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen_bridge.company import Company
-from musicgen_bridge.costs import Costs
 from musicgen_bridge.engine import Engine
 from musicgen_bridge.engine.ensemble import Ensemble
 from musicgen_bridge.errors import BridgeError, OutOfMemoryError
 from musicgen_bridge.keys import make_request
-from musicgen_bridge.line import Errand, Line
 from musicgen_bridge.request import Progress, Session, Stem, Transport
 from musicgen_bridge.settings import Settings
-from musicgen_bridge.worker import Worker
+from musicgen_bridge.worker.company import Company
+from musicgen_bridge.worker.costs import Costs
+from musicgen_bridge.worker.line import Errand, Line
+from musicgen_bridge.worker.worker import Worker
 
 FREE = Costs(dict.fromkeys(range(1, 5), 1.0))
 """Of a device on which company costs nothing, and a step so much that time never runs out."""

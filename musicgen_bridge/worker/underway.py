@@ -9,8 +9,8 @@ import numpy as np
 
 from musicgen_bridge.engine import Engine, Take
 from musicgen_bridge.engine.engine import Draft
-from musicgen_bridge.reporter import Reporter
 from musicgen_bridge.request import Stem
+from musicgen_bridge.worker.reporter import Reporter
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from musicgen_bridge.costs import Costs, First
 from musicgen_bridge.engine import Engine, Take
 from musicgen_bridge.engine.engine import Draft
 from musicgen_bridge.engine.ensemble import Voice
-from musicgen_bridge.line import Errand
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.sharing import rides
-from musicgen_bridge.underway import Underway, Wanted
+from musicgen_bridge.worker.costs import Costs, First
+from musicgen_bridge.worker.line import Errand
+from musicgen_bridge.worker.underway import Underway, Wanted
 
 _SETTLED = 10
 """Steps after which a batch goes at its own pace: until then a GPU has not been waited for."""

@@ -16,8 +16,8 @@ from musicgen_bridge.keys import make_request
 from musicgen_bridge.match import needed_seconds
 from musicgen_bridge.request import RenderRequest, Session, Stem
 from musicgen_bridge.settings import STARTER, Settings
-from musicgen_bridge.targets import target_of
-from musicgen_bridge.worker import Worker, described
+from musicgen_bridge.worker.targets import target_of
+from musicgen_bridge.worker.worker import Worker, described
 from tests.engine import twins
 
 

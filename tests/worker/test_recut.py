@@ -20,10 +20,10 @@ from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.stems.manifest import Take, read_take
 from musicgen_bridge.stems.publish import publish
-from musicgen_bridge.takes import Made, mixes_of, takes_of
-from musicgen_bridge.targets import target_of
-from musicgen_bridge.worker import Worker
-from tests.test_worker import band, decibels
+from musicgen_bridge.worker.takes import Made, mixes_of, takes_of
+from musicgen_bridge.worker.targets import target_of
+from musicgen_bridge.worker.worker import Worker
+from tests.worker.test_worker import band, decibels
 
 RATE = 32_000
 OWN, SESSION, BEFORE = 118.0, 126.5, 0.9

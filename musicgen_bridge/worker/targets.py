@@ -12,7 +12,7 @@ from musicgen_bridge.match import CEILING, SLOWEST, Target, bars_in, needed_seco
 from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.stems.read import Recording
-from musicgen_bridge.takes import Known
+from musicgen_bridge.worker.takes import Known
 
 _SHORT_S = 60.0
 """So much of a recording is listened to in any case."""

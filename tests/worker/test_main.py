@@ -26,7 +26,7 @@ def torchs_own(environment: dict[str, str]) -> int:
 def test_it_leaves_a_core_to_the_daemon_unless_the_threads_were_chosen(chosen: int | None) -> None:
     environment = PLAIN | ({"OMP_NUM_THREADS": str(chosen)} if chosen else {})
     settings = Settings(device="cpu", model="nowhere")  # which ends it, once the threads are set
-    command = [sys.executable, "-m", "musicgen_bridge.worker_main"]
+    command = [sys.executable, "-m", "musicgen_bridge.worker"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=environment, text=True, **pipes) as worker:
         assert worker.stdin and worker.stderr

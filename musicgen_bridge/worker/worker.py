@@ -15,22 +15,22 @@ from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.device import device_called
 from musicgen_bridge.engine.separation import melody_of, split, within_full_scale
 from musicgen_bridge.errors import AudioError
-from musicgen_bridge.filling import Filling, begin_fill
 from musicgen_bridge.match import needed_seconds
-from musicgen_bridge.matching import matched_of, mixdowns
-from musicgen_bridge.raw_takes import recut
-from musicgen_bridge.reporter import Reporter, stages_of
 from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder
-from musicgen_bridge.shelf import Shelf, fingerprint
 from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.sound.playback import Playback
 from musicgen_bridge.stems.publish import check_space, publish, space_for
 from musicgen_bridge.stems.read import Recording, read_audio, read_end
-from musicgen_bridge.takes import Made, Result, of_mix, takes_of
-from musicgen_bridge.targets import needed_of, target_of, with_length
-from musicgen_bridge.underway import Underway, Wanted
+from musicgen_bridge.worker.filling import Filling, begin_fill
+from musicgen_bridge.worker.matching import matched_of, mixdowns
+from musicgen_bridge.worker.raw_takes import recut
+from musicgen_bridge.worker.reporter import Reporter, stages_of
+from musicgen_bridge.worker.shelf import Shelf, fingerprint
+from musicgen_bridge.worker.takes import Made, Result, of_mix, takes_of
+from musicgen_bridge.worker.targets import needed_of, target_of, with_length
+from musicgen_bridge.worker.underway import Underway, Wanted
 
 LONGEST_RECORDING_S = 600.0
 SHORTEST_RECORDING_S = 0.1

@@ -12,7 +12,7 @@ from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.stems.manifest import read_take
 from musicgen_bridge.stems.paths import RAW_FOLDER
 from musicgen_bridge.stems.read import Recording, read_raw
-from musicgen_bridge.takes import Known, Made
+from musicgen_bridge.worker.takes import Known, Made
 
 _EARLY = 0.05
 """Seconds before a raw take at which its first downbeat may lie."""

@@ -15,7 +15,7 @@ from musicgen_bridge.keys import make_request, wire_values
 from musicgen_bridge.request import SOURCES, Progress, RenderRequest, Session, Stem
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.stems.manifest import read_take
-from musicgen_bridge.worker import Worker
+from musicgen_bridge.worker.worker import Worker
 from tests import small_demucs
 
 RATE = 44_100

@@ -25,12 +25,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from musicgen_bridge.errors import BridgeError, CancelledError, InternalError
-from musicgen_bridge.line import Errand, Line, Unload
 from musicgen_bridge.request import RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
+from musicgen_bridge.worker.line import Errand, Line, Unload
 
 if TYPE_CHECKING:
-    from musicgen_bridge.worker import Worker
+    from musicgen_bridge.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -134,9 +134,9 @@ def main() -> int:
     settings = Settings.from_json(json.loads(sys.stdin.readline())["settings"])
     commands.start()
     try:
-        from musicgen_bridge.company import Company
         from musicgen_bridge.engine.device import leave_a_core
-        from musicgen_bridge.worker import Worker
+        from musicgen_bridge.worker.company import Company
+        from musicgen_bridge.worker.worker import Worker
 
         log.info("torch uses %d threads of the CPU", leave_a_core())
         worker = Worker(settings)

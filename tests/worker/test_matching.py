@@ -9,10 +9,10 @@ import pytest
 
 from musicgen_bridge.errors import ArgumentError, CancelledError
 from musicgen_bridge.keys import make_request, wire_values
-from musicgen_bridge.matching import matched_of, mixdowns
 from musicgen_bridge.request import RenderRequest, Session
-from musicgen_bridge.takes import Made, Result, takes_of
-from tests.test_worker import band
+from musicgen_bridge.worker.matching import matched_of, mixdowns
+from musicgen_bridge.worker.takes import Made, Result, takes_of
+from tests.worker.test_worker import band
 
 RATE = 32_000
 

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from musicgen_bridge.batch import Batch, Seat
-from musicgen_bridge.costs import Costs, measured
 from musicgen_bridge.engine import Engine, Take
 from musicgen_bridge.errors import CancelledError, OutOfMemoryError
-from musicgen_bridge.line import Errand, Line
 from musicgen_bridge.request import Transport
-from musicgen_bridge.worker import Worker
+from musicgen_bridge.worker.batch import Batch, Seat
+from musicgen_bridge.worker.costs import Costs, measured
+from musicgen_bridge.worker.line import Errand, Line
+from musicgen_bridge.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 

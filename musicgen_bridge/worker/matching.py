@@ -10,8 +10,8 @@ import numpy as np
 from musicgen_bridge.match import Matched, Scores, Target, estimate_key, match, melody_fit, mixed, score, shared_grid
 from musicgen_bridge.match.key import KEY_HEARD
 from musicgen_bridge.request import Part, RenderRequest
-from musicgen_bridge.takes import Made, Result, mixes_of
-from musicgen_bridge.targets import target_of
+from musicgen_bridge.worker.takes import Made, Result, mixes_of
+from musicgen_bridge.worker.targets import target_of
 
 
 def matched_of(request: RenderRequest, made: Made, step: Callable[[int, int], None]) -> list[Result]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from musicgen_bridge.costs import SLOWEST, Costs, First
+from musicgen_bridge.worker.costs import SLOWEST, Costs, First
 
 STEPS = {1: 0.010, 2: 0.012, 3: 0.0126, 4: 0.020}
 

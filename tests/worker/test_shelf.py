@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from musicgen_bridge import shelf
 from musicgen_bridge.engine import Engine
 from musicgen_bridge.errors import ModelError, OutOfMemoryError
 from musicgen_bridge.settings import STARTER, Settings
-from musicgen_bridge.shelf import Shelf
+from musicgen_bridge.worker import shelf
+from musicgen_bridge.worker.shelf import Shelf
 
 SIZE = (STARTER / "model.safetensors").stat().st_size
 
