@@ -13,6 +13,7 @@ from typing import Any
 
 from musicgen_bridge.errors import AudioError, BridgeError, CancelledError, InternalError, from_code
 from musicgen_bridge.jobs import Job, Jobs
+from musicgen_bridge.pipe import heard
 from musicgen_bridge.request import Progress, RecordRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 
@@ -64,6 +65,9 @@ class Recorder:
             error = AudioError(f"the input {job.request.input} does not answer; connect it anew or choose another one")
         except OSError as failed:
             error = InternalError(f"the recorder can't be started: {failed}")
+        except Exception:
+            log.exception("the recorder said what can't be understood, and was killed")
+            error = InternalError("the recorder failed; record again, and report it with the end of daemon.log")
         finally:
             await self._kill()
             self._job = None
@@ -85,7 +89,8 @@ class Recorder:
         self._say(request=job.request.to_json(), transport=self.transport.to_json(), roots=roots)
         assert self._process.stdout is not None
         while line := await asyncio.wait_for(self._process.stdout.readline(), SILENT_S):
-            self._heard(job, json.loads(line))
+            if (message := heard(line, "recorder")) is not None:
+                self._heard(job, message)
 
     def _heard(self, job: Job, message: dict[str, Any]) -> None:
         match message.pop("is"):

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError, BridgeError, CancelledError, InternalError
+from musicgen_bridge.pipe import private_stdout
 from musicgen_bridge.request import Progress, RecordRequest, Stem, Transport
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.sound.clock import StreamClock, caught_at, sane
@@ -200,6 +201,7 @@ def listen(recording: Recording) -> None:
 
 def main() -> None:
     """Make one recording, and end without PortAudio's own ending where a device has gone: it aborts or hangs there."""
+    sys.stdout = private_stdout()
     recording = Recording(json.loads(sys.stdin.readline()))
     threading.Thread(target=listen, args=(recording,), daemon=True).start()
     try:

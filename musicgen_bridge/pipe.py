@@ -1,0 +1,29 @@
+"""JSON lines between the daemon and its children: a stdout that no library prints into, and lines that are checked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import Any, TextIO
+
+log = logging.getLogger(__name__)
+
+
+def private_stdout() -> TextIO:
+    """Return our own handle of stdout and point file descriptor 1 at stderr, where a library's prints do no harm."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    return own
+
+
+def heard(line: bytes, child: str) -> dict[str, Any] | None:
+    """Return the message in a child's line; one that holds none, as it was printed by somebody else, is logged."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if isinstance(message, dict) and "is" in message:
+        return message
+    log.warning("the %s's process printed what is no message: %r", child, line[:200])
+    return None
