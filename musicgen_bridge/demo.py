@@ -7,7 +7,6 @@ import math
 import os
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from musicgen_bridge.control.replies import DONE, PROGRESS, QUEUED
 from musicgen_bridge.daemon import read_token
 from musicgen_bridge.errors import InternalError
 from musicgen_bridge.keys import Value
+from musicgen_bridge.pipe import command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,11 +169,10 @@ def _daemon(root: Path) -> Iterator[Bridge]:
         config = Path(folder) / "config.toml"
         config.touch()
         flags = {"config": config, "state": folder, "root": root, "port": port, "model": "starter"}
-        command = [sys.executable, "-m", "musicgen_bridge.cli", "start"]
-        command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+        start = command("cli", "start", *(part for name, value in flags.items() for part in (f"--{name}", str(value))))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MUSICGEN_BRIDGE_")}
         say("starting a daemon on the embedded model")
-        daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=clean)
+        daemon = subprocess.Popen(start, stdout=subprocess.PIPE, text=True, encoding="utf-8", env=clean)
         try:
             assert daemon.stdout is not None
             ready = daemon.stdout.readline().strip()

@@ -1,13 +1,23 @@
-"""JSON lines between the daemon and its children: a stdout that no library prints into, and lines that are checked."""
+"""Our child processes: how each is started, a stdout that no library prints into, and the JSON lines between us."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import sys
 from typing import Any, TextIO
 
 log = logging.getLogger(__name__)
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """Return what starts a module of ours as a process of its own.
+
+    With -P Python does not look for modules in the current folder: that may be a project of somebody else's, and a
+    `numpy.py` in it would run.
+    """
+    return [sys.executable, "-P", "-m", f"musicgen_bridge.{module}", *arguments]
 
 
 def private_stdout() -> TextIO:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 
 from musicgen_bridge.errors import AudioError
+from musicgen_bridge.pipe import command
 
 LOOK_S = 20.0
 """How long a look at the audio devices may take."""
@@ -30,9 +30,9 @@ def audio_devices(kind: str) -> list[dict[str, str | int]]:
     Raises:
         AudioError: PortAudio is missing, or does not answer.
     """
-    command = [sys.executable, "-m", "musicgen_bridge.sound.devices", kind]
+    look = command("sound.devices", kind)
     try:
-        printed = subprocess.run(command, capture_output=True, timeout=LOOK_S, check=True, stdin=subprocess.DEVNULL)
+        printed = subprocess.run(look, capture_output=True, timeout=LOOK_S, check=True, stdin=subprocess.DEVNULL)
         found = json.loads(printed.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise AudioError(f"the audio devices can't be listed ({error}); restart the audio system") from error

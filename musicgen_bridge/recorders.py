@@ -7,13 +7,12 @@ import contextlib
 import json
 import logging
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 from musicgen_bridge.errors import AudioError, BridgeError, CancelledError, InternalError, from_code
 from musicgen_bridge.jobs import Job, Jobs
-from musicgen_bridge.pipe import heard
+from musicgen_bridge.pipe import command, heard
 from musicgen_bridge.request import Progress, RecordRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 
@@ -78,9 +77,7 @@ class Recorder:
         self.settings.home.mkdir(parents=True, exist_ok=True)
         with (self.settings.home / "recorder.log").open("wb") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "musicgen_bridge.sound.recorder",
+                *command("sound.recorder"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

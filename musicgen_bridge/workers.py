@@ -11,7 +11,6 @@ import contextlib
 import json
 import logging
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from musicgen_bridge.errors import BridgeError, from_code
 from musicgen_bridge.jobs import Job, Jobs
+from musicgen_bridge.pipe import command, heard
 from musicgen_bridge.request import Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.sharing import MOST_ROWS, rides
@@ -103,6 +103,8 @@ class Worker:
                 await self._run_once()
             except OSError as error:
                 log.error("the worker can't be started: %s", error)
+            except Exception:
+                log.exception("the worker said what can't be understood, and was killed")
             now = time.monotonic()
             self._deaths = [died for died in self._deaths if now - died < 300] + [now]
             self._up, self._process = False, None
@@ -121,9 +123,7 @@ class Worker:
         self.settings.home.mkdir(parents=True, exist_ok=True)
         with (self.settings.home / "worker.log").open("ab" if self._deaths else "wb") as errors:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "musicgen_bridge.worker",
+                *command("worker"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -135,7 +135,8 @@ class Worker:
         try:
             assert self._process.stdout is not None
             async for line in self._process.stdout:
-                self._heard(json.loads(line))
+                if (message := heard(line, "worker")) is not None:
+                    self._heard(message)
         finally:
             watch.cancel()
             self._kill()

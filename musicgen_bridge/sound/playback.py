@@ -6,7 +6,6 @@ import json
 import logging
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from musicgen_bridge.pipe import command
 from musicgen_bridge.request import Transport
 
 log = logging.getLogger(__name__)
@@ -66,9 +66,7 @@ class Playback:
         self._underruns = 0
         self._lock = threading.Lock()
         self._outgoing: queue.Queue[bytes | None] = queue.Queue()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "musicgen_bridge.sound.player"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._process = subprocess.Popen(command("sound.player"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._say(device=output, rate=rate, channels=channels, gain=10 ** (volume / 20))
         for work in (self._send, self._listen):
             threading.Thread(target=work, daemon=True, name=f"playback{work.__name__}").start()

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from musicgen_bridge.errors import BridgeError, CancelledError, InternalError
+from musicgen_bridge.pipe import private_stdout
 from musicgen_bridge.request import RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.worker.line import Errand, Line, Unload
@@ -118,18 +119,11 @@ class _In(threading.Thread):
             self.line.put(errand)
 
 
-def _private_stdout() -> TextIO:
-    """Return our own handle of stdout and point file descriptor 1 at stderr, where a library's prints do no harm."""
-    own = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
-    os.dup2(2, 1)
-    return own
-
-
 def main() -> int:
     """Serve until stdin ends; exit code 1 when the model can't be loaded."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the daemon, which ends us in order
-    out = _Out(_private_stdout())
+    out = _Out(private_stdout())
     commands = _In(sys.stdin, out)
     settings = Settings.from_json(json.loads(sys.stdin.readline())["settings"])
     commands.start()
