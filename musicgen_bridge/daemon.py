@@ -25,12 +25,13 @@ from musicgen_bridge.errors import BridgeError, DiskError
 from musicgen_bridge.follow.midi_clock import MidiClock
 from musicgen_bridge.follow.session import Follow
 from musicgen_bridge.follow.sources import SOURCES
+from musicgen_bridge.hub import STOCK_LICENCE, STOCK_MODELS
 from musicgen_bridge.jobs import Job, Jobs
 from musicgen_bridge.journal import Journal
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.recorders import Recorder
 from musicgen_bridge.request import Session, Transport
-from musicgen_bridge.settings import STOCK_LICENCE, STOCK_MODELS, Settings
+from musicgen_bridge.settings import Settings
 from musicgen_bridge.workers import Worker
 
 log = logging.getLogger(__name__)

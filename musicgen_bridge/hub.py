@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from musicgen_bridge.errors import ModelError
+
+STOCK_MODELS = {
+    "small": "facebook/musicgen-small",
+    "medium": "facebook/musicgen-medium",
+    "melody": "facebook/musicgen-melody",
+    "large": "facebook/musicgen-large",
+    "stereo-small": "facebook/musicgen-stereo-small",
+    "stereo-medium": "facebook/musicgen-stereo-medium",
+    "stereo-melody": "facebook/musicgen-stereo-melody",
+    "stereo-large": "facebook/musicgen-stereo-large",
+}
+"""Aliases of the published checkpoints by their names on the Hugging Face hub."""
+STOCK_LICENCE = "cc-by-nc-4.0"
+"""Of their weights: not for commercial use."""
+DEMUCS = "adefossez/HTDemucs"
+"""Demucs' own weights on the hub."""
+
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+"""How a name on the hub looks."""
 
 _PIN = "musicgen-bridge.json"
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from musicgen_bridge import hub
 from musicgen_bridge.errors import ArgumentError, DiskError, ModelError
-from musicgen_bridge.settings import DEMUCS, HUB_NAME, STARTER, STOCK_LICENCE, STOCK_MODELS, Settings, model_folder
+from musicgen_bridge.hub import DEMUCS, HUB_NAME, STOCK_LICENCE, STOCK_MODELS
+from musicgen_bridge.settings import STARTER, Settings, model_folder
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -12,34 +11,18 @@ from typing import Any
 
 import platformdirs
 
+from musicgen_bridge import setting_values as values
 from musicgen_bridge.errors import ArgumentError, ModelError
-from musicgen_bridge.hub import downloaded
+from musicgen_bridge.hub import DEMUCS, HUB_NAME, STOCK_MODELS, downloaded
 from musicgen_bridge.keys import suggestion
 from musicgen_bridge.roots import Roots
 
 APP = "musicgen-bridge"
 STARTER = Path(__file__).parent / "starter"
-STOCK_MODELS = {
-    "small": "facebook/musicgen-small",
-    "medium": "facebook/musicgen-medium",
-    "melody": "facebook/musicgen-melody",
-    "large": "facebook/musicgen-large",
-    "stereo-small": "facebook/musicgen-stereo-small",
-    "stereo-medium": "facebook/musicgen-stereo-medium",
-    "stereo-melody": "facebook/musicgen-stereo-melody",
-    "stereo-large": "facebook/musicgen-stereo-large",
-}
-"""Aliases of the published checkpoints by their names on the Hugging Face hub."""
-STOCK_LICENCE = "cc-by-nc-4.0"
-"""Of their weights: not for commercial use."""
-DEMUCS = "adefossez/HTDemucs"
-"""Demucs' own weights on the hub."""
-
-HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-"""How a name on the hub looks."""
-
 TEMPO_SOURCES = ("midi", "jack", "link", "ableton", "reaper", "reaper_web", "ardour")
 """What can be followed: MIDI clock, JACK transport, Ableton Link, AbletonOSC, Reaper's OSC and web, Ardour."""
+DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
+_PORT = values.whole(1, 65_535)
 
 
 def config_file() -> Path:
@@ -47,68 +30,90 @@ def config_file() -> Path:
     return platformdirs.user_config_path(APP, appauthor=False) / "config.toml"
 
 
+def _read(as_: Callable[[Any], Any], doc: str) -> dict[str, Any]:
+    """Return the metadata of a setting: what reads it, and its text in docs/settings.md."""
+    return {"read": as_, "doc": doc}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that can be set; the field's text is its documentation in docs/settings.md."""
+    """Everything that can be set."""
 
-    model: str = field(default="starter", metadata={"doc": "alias of the model that is loaded at the start"})
+    model: str = field(default="starter", metadata=_read(values.text, "alias of the model that is loaded at the start"))
     models: Mapping[str, str] = field(
-        default_factory=dict, metadata={"doc": "a table alias = folder or hub name; clients choose by alias only"}
+        default_factory=dict,
+        metadata=_read(values.models, "a table alias = folder or hub name; clients choose by alias only"),
     )
-    device: str = field(default="auto", metadata={"doc": "auto, cpu, cuda, cuda:1 or mps"})
-    dtype: str = field(default="auto", metadata={"doc": "auto, float32, bfloat16, float16 or int8"})
+    device: str = field(default="auto", metadata=_read(values.device, "auto, cpu, cuda, cuda:1 or mps"))
+    dtype: str = field(
+        default="auto", metadata=_read(values.one_of(*DTYPES), f"{', '.join(DTYPES[:-1])} or {DTYPES[-1]}")
+    )
     kernels: str = field(
         default="auto",
-        metadata={"doc": "auto or off: CUDA kernels of our own, where the GPU takes them (Hopper or later)"},
+        metadata=_read(
+            values.one_of("auto", "off"),
+            "auto or off: CUDA kernels of our own, where the GPU takes them (Hopper or later)",
+        ),
     )
-    host: str = field(default="127.0.0.1", metadata={"doc": "address to listen on; leave it at loopback"})
-    port: int = field(default=32050, metadata={"doc": "UDP and TCP port of the OSC protocol"})
-    project: Path | None = field(default=None, metadata={"doc": "project folder until a session names its own"})
+    host: str = field(default="127.0.0.1", metadata=_read(values.text, "address to listen on; leave it at loopback"))
+    port: int = field(default=32050, metadata=_read(_PORT, "UDP and TCP port of the OSC protocol"))
+    project: Path | None = field(
+        default=None, metadata=_read(values.folder, "project folder until a session names its own")
+    )
     roots: tuple[Path, ...] = field(
         default_factory=lambda: (Path.home(),),
-        metadata={"doc": "folders below which projects may lie and recordings are read"},
+        metadata=_read(values.folders, "folders below which projects may lie and recordings are read"),
     )
     demucs: str | None = field(
         default=None,
-        metadata={
-            "doc": f"folder with Demucs' weights, or {DEMUCS} once it is downloaded: it separates a mix, and finds the "
-            "melody in one"
-        },
+        metadata=_read(
+            values.folder_or_hub,
+            f"folder with Demucs' weights, or {DEMUCS} once it is downloaded: it separates a mix, and finds the melody "
+            "in one",
+        ),
     )
     unload_after: int = field(
         default=0,
-        metadata={
-            "doc": "seconds without a job after which models leave memory, until one is asked for again; 0 is never, "
-            "so that no take waits for its model"
-        },
+        metadata=_read(
+            values.whole(0, 604_800),
+            "seconds without a job after which models leave memory, until one is asked for again; 0 is never, so that "
+            "no take waits for its model",
+        ),
     )
-    queue: int = field(default=64, metadata={"doc": "how many jobs may wait"})
+    queue: int = field(default=64, metadata=_read(values.whole(1, 10_000), "how many jobs may wait"))
     midi: str = field(
         default="on",
-        metadata={
-            "doc": 'off, on (a virtual port) or patterns of controllers besides, such as "Launchpad*, nanoKONTROL*"'
-        },
+        metadata=_read(
+            values.text,
+            'off, on (a virtual port) or patterns of controllers besides, such as "Launchpad*, nanoKONTROL*"',
+        ),
     )
     input: str = field(
-        default="default", metadata={"doc": "audio device that is recorded, by its name or a part of it"}
+        default="default", metadata=_read(values.text, "audio device that is recorded, by its name or a part of it")
     )
     output: str = field(
-        default="default", metadata={"doc": "audio device that plays what streams, by its name or a part of it"}
+        default="default",
+        metadata=_read(values.text, "audio device that plays what streams, by its name or a part of it"),
     )
-    volume: float = field(default=0.0, metadata={"doc": "of what streams, in dB"})
+    volume: float = field(default=0.0, metadata=_read(values.number(-60, 12), "of what streams, in dB"))
     follow: tuple[str, ...] = field(
         default=("midi",),
-        metadata={"doc": f"whose tempo is followed, the first that is there: {', '.join(TEMPO_SOURCES)}; or none"},
+        metadata=_read(
+            values.some_of(*TEMPO_SOURCES),
+            f"whose tempo is followed, the first that is there: {', '.join(TEMPO_SOURCES)}; or none",
+        ),
     )
-    panel: bool = field(default=False, metadata={"doc": "serve the local web page, on loopback alone"})
-    panel_port: int = field(default=32051, metadata={"doc": "TCP port of the page"})
+    panel: bool = field(default=False, metadata=_read(values.switch, "serve the local web page, on loopback alone"))
+    panel_port: int = field(default=32051, metadata=_read(_PORT, "TCP port of the page"))
     presets: Path = field(
         default_factory=lambda: platformdirs.user_config_path(APP, appauthor=False) / "presets",
-        metadata={"doc": "folder of the user's own presets, and of controller maps in its folder controllers"},
+        metadata=_read(
+            values.folder, "folder of the user's own presets, and of controller maps in its folder controllers"
+        ),
     )
     state: Path = field(
         default_factory=lambda: platformdirs.user_state_path(APP, appauthor=False),
-        metadata={"doc": "folder of the journal, the token and the logs"},
+        metadata=_read(values.folder, "folder of the journal, the token and the logs"),
     )
 
     @property
@@ -128,12 +133,13 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON values, for the worker."""
-        return {name: _plain(getattr(self, name)) for name in _READERS}
+        return {name: _plain(getattr(self, name)) for name in _readers()}
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Settings:
+    def from_json(cls, written: Mapping[str, Any]) -> Settings:
         """Return the settings that `to_json` wrote."""
-        return cls(**{name: _READERS[name](value) for name, value in values.items() if value is not None})
+        readers = _readers()
+        return cls(**{name: readers[name](value) for name, value in written.items() if value is not None})
 
 
 def _plain(value: Any) -> Any:
@@ -144,116 +150,14 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        try:
-            number = int(value) if isinstance(value, int | str) and not isinstance(value, bool) else None
-        except ValueError:
-            number = None
-        if number is None or not low <= number <= high:
-            raise ArgumentError(f"must be a whole number from {low} to {high}, not {value!r}")
-        return number
-
-    return read
+def _readers() -> dict[str, Callable[[Any], Any]]:
+    """Return what reads each setting, by its name."""
+    return {one.name: one.metadata["read"] for one in fields(Settings)}
 
 
-def _switch(value: Any) -> bool:
-    words = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
-    known = words.get(str(value).lower())
-    if known is None:
-        raise ArgumentError(f"must be true or false, not {value!r}")
-    return known
-
-
-def _decibels(low: float, high: float) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        try:
-            number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else low - 1
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            raise ArgumentError(f"must be a number from {low:g} to {high:g}, not {value!r}")
-        return number
-
-    return read
-
-
-def _folder(value: Any) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise ArgumentError(f"must be a folder, not {value!r}")
-    return Path(value).expanduser().absolute()
-
-
-def _folder_or_hub(value: Any) -> str:
-    """A hub name is left alone, all else is a folder."""
-    folder = _folder(value)
-    return str(value) if HUB_NAME.fullmatch(str(value)) and not folder.is_dir() else str(folder)
-
-
-def _folders(value: Any) -> tuple[Path, ...]:
-    listed = value.split(os.pathsep) if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple) or not listed:
-        raise ArgumentError(f"must be a list of folders, not {value!r}")
-    return tuple(_folder(one) for one in listed)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ArgumentError(f"must be text, not {value!r}")
-    return value
-
-
-def _one_of(*choices: str) -> Callable[[Any], str]:
-    def read(value: Any) -> str:
-        if value not in choices and not str(value).startswith("cuda:"):
-            raise ArgumentError(f"must be one of {', '.join(choices)}, not {value!r}{suggestion(str(value), choices)}")
-        return str(value)
-
-    return read
-
-
-def _models(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(target, str) for target in value.values()):
-        raise ArgumentError('must be a table such as [models] mine = "/folder"')
-    return dict(value)
-
-
-def _sources(value: Any) -> tuple[str, ...]:
-    listed = value.split(",") if isinstance(value, str) else value
-    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
-        raise ArgumentError(f"must be a list of {', '.join(TEMPO_SOURCES)}, not {value!r}")
-    names = tuple(name for name in (one.strip() for one in listed) if name not in ("", "none"))
-    for name in names:
-        if name not in TEMPO_SOURCES:
-            near = suggestion(name, TEMPO_SOURCES)
-            raise ArgumentError(f"must be a list of {', '.join(TEMPO_SOURCES)}, not {name!r}{near}")
-    return names
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "model": _text,
-    "models": _models,
-    "device": _one_of("auto", "cpu", "cuda", "mps"),
-    "dtype": _one_of("auto", "float32", "bfloat16", "float16", "int8"),
-    "kernels": _one_of("auto", "off"),
-    "host": _text,
-    "port": _whole(1, 65_535),
-    "project": _folder,
-    "roots": _folders,
-    "demucs": _folder_or_hub,
-    "unload_after": _whole(0, 604_800),
-    "queue": _whole(1, 10_000),
-    "midi": _text,
-    "input": _text,
-    "output": _text,
-    "volume": _decibels(-60, 12),
-    "follow": _sources,
-    "panel": _switch,
-    "panel_port": _whole(1, 65_535),
-    "presets": _folder,
-    "state": _folder,
-}
-_FROM_ENVIRONMENT = tuple(name for name in _READERS if name != "models")
+def _in_environment() -> tuple[str, ...]:
+    """Return the settings that a text can hold: all but tables."""
+    return tuple(name for name in _readers() if name != "models")
 
 
 def load(
@@ -268,7 +172,8 @@ def load(
         ArgumentError: something is wrong; the text has one line for each mistake.
     """
     mistakes: list[str] = []
-    values: dict[str, Any] = {}
+    readers = _readers()
+    chosen: dict[str, Any] = {}
     for source, found in (
         _from_file(file, mistakes),
         ("the environment", _from_environment(environment, mistakes)),
@@ -276,10 +181,10 @@ def load(
     ):
         for name, value in found.items():
             try:
-                values[name] = _READERS[name](value)
+                chosen[name] = readers[name](value)
             except ArgumentError as error:
                 mistakes.append(f"{name} in {source} {error.text}")
-    settings = replace(Settings(), **values)
+    settings = replace(Settings(), **chosen)
     if settings.model not in settings.known_models:
         known = ", ".join(settings.known_models)
         near = suggestion(settings.model, settings.known_models)
@@ -298,18 +203,16 @@ def _from_file(file: Path | None, mistakes: list[str]) -> tuple[str, dict[str, A
     except (OSError, ValueError) as error:
         mistakes.append(f"{path} can't be read: {error}")
         return str(path), {}
-    return str(path), _known(table, str(path), mistakes)
+    return str(path), _known(table, str(path), mistakes, tuple(_readers()))
 
 
 def _from_environment(environment: Mapping[str, str], mistakes: list[str]) -> dict[str, Any]:
     prefix = "MUSICGEN_BRIDGE_"
     found = {name.removeprefix(prefix).lower(): value for name, value in environment.items() if name.startswith(prefix)}
-    return _known(found, "the environment", mistakes, _FROM_ENVIRONMENT)
+    return _known(found, "the environment", mistakes, _in_environment())
 
 
-def _known(
-    found: dict[str, Any], source: str, mistakes: list[str], names: tuple[str, ...] = tuple(_READERS)
-) -> dict[str, Any]:
+def _known(found: dict[str, Any], source: str, mistakes: list[str], names: tuple[str, ...]) -> dict[str, Any]:
     mistakes += [
         f'unknown setting "{name}" in {source}{suggestion(name, names)}' for name in found if name not in names
     ]
@@ -348,8 +251,9 @@ def _on_this_machine(what: str, target: str) -> Path:
 
 
 def documentation() -> list[tuple[str, str, str]]:
-    """Return (name, environment variable or "", text) of every setting, for docs and `doctor`."""
+    """Return (name, environment variable or "", text) of every setting, for docs and flags."""
+    named = _in_environment()
     return [
-        (f.name, f"MUSICGEN_BRIDGE_{f.name.upper()}" if f.name in _FROM_ENVIRONMENT else "", f.metadata["doc"])
-        for f in fields(Settings)
+        (one.name, f"MUSICGEN_BRIDGE_{one.name.upper()}" if one.name in named else "", one.metadata["doc"])
+        for one in fields(Settings)
     ]

@@ -38,7 +38,8 @@ ROOMS = {
     "pipe": Room(),
     "sound": Room("pipe roots stems", "numpy soxr", lazily="sounddevice"),
     "hub": Room(lazily="huggingface_hub"),
-    "settings": Room("hub keys roots", "platformdirs"),
+    "setting_values": Room("hub keys"),
+    "settings": Room("hub keys roots setting_values", "platformdirs"),
     "models": Room("hub settings", lazily="huggingface_hub"),
     "presets": Room("keys"),
     "journal": Room(),
@@ -61,13 +62,13 @@ ROOMS = {
     "control": Room("keys plausible record recut roots presets jobs __init__", lazily="mido rtmidi"),
     "follow": Room("keys control", lazily="jack link"),
     "daemon": Room(
-        "jobs journal ports presets recorders settings workers control follow __init__", "psutil", lazily="panel"
+        "hub jobs journal ports presets recorders settings workers control follow __init__", "psutil", lazily="panel"
     ),
     "panel": Room("keys roots control sidecar stems", "starlette uvicorn"),
     "client": Room("keys control", "pythonosc"),
     "rendering": Room("keys record recut roots presets settings sidecar client stems", lazily="worker"),
     "console": Room(lazily="click rich"),
-    "doctor": Room("install ports presets settings", lazily="client daemon mido packaging psutil soundfile torch"),
+    "doctor": Room("hub install ports presets settings", lazily="client daemon mido packaging psutil soundfile torch"),
     "install": Room(packages="platformdirs"),
     "demo": Room("keys control client console daemon pipe", lazily="numpy soundfile"),
     "spool": Room(),

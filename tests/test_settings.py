@@ -7,7 +7,8 @@ import pytest
 
 from musicgen_bridge import settings
 from musicgen_bridge.errors import ArgumentError, ModelError
-from musicgen_bridge.settings import DEMUCS, Settings, demucs_folder, load, model_folder
+from musicgen_bridge.hub import DEMUCS
+from musicgen_bridge.settings import Settings, demucs_folder, load, model_folder
 
 
 @pytest.fixture
@@ -110,8 +111,17 @@ def test_demucs_is_a_folder_or_what_the_hub_s_cache_holds(monkeypatch, tmp_path)
     assert found("./weights") == tmp_path / "weights"
 
 
-def test_every_setting_is_documented():
-    assert {name for name, _, _ in settings.documentation()} == set(settings._READERS)
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("dtype", "cuda:1"), ("kernels", "cuda:0"), ("device", "cuda:one"), ("volume", "loud"), ("models", "mine=/x")],
+)
+def test_a_value_that_can_t_be_is_refused(name, wrong):
+    with pytest.raises(ArgumentError, match=f"^{name} in the flags must be"):
+        load({name: wrong}, environment={})
+
+
+def test_a_gpu_may_be_chosen_by_its_number():
+    assert load({"device": "cuda:1"}, environment={}).device == "cuda:1"
 
 
 @pytest.mark.parametrize(("said", "meant"), [("1", True), ("on", True), ("off", False), ("False", False)])
