@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,8 @@ class Asked:
 
     json: bool = False
     spool: Spool | None = None
+    stems: list[dict[str, object]] = field(default_factory=list)
+    """What was made before the failure, to be told with it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -81,19 +83,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _tell_failure(code: str, text: str, asked: Asked) -> None:
     _report_failure(code, text, asked)
     if asked.json:
-        click.echo(json.dumps(_failure(code, text)))
+        click.echo(json.dumps(_failure(code, text, asked)))
     else:
+        for stem in asked.stems:
+            click.echo(stem["path"])
         for line in text.splitlines():
             click.secho(f"{code} {line}", fg="red", err=True)
 
 
 def _report_failure(code: str, text: str, asked: Asked) -> None:
     if asked.spool is not None:
-        asked.spool.end(_failure(code, text))
+        asked.spool.end(_failure(code, text, asked))
 
 
-def _failure(code: str, text: str) -> dict[str, dict[str, str]]:
-    return {"error": {"code": code, "text": text}}
+def _failure(code: str, text: str, asked: Asked) -> dict[str, object]:
+    made = {"stems": asked.stems} if asked.stems else {}
+    return {**made, "error": {"code": code, "text": text}}
 
 
 def connect(settings: Settings) -> Bridge:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from musicgen_bridge.errors import BridgeError, from_code
 from musicgen_bridge.flags import fit_flags, json_flag, melody_flags, recut_flags, setting_flags, spool_flag
 from musicgen_bridge.keys import Value
 from musicgen_bridge.request import Progress, Stem
@@ -48,28 +49,43 @@ def fit(
 ) -> None:
     """Bring recordings to the session, as a render is: its tempo, bars, sample rate and loudness; print their paths.
 
-    What is left out comes from the daemon's session where one runs; the length is the recording's own. --json tells
-    what was heard and done, with warnings.
+    What is left out comes from the daemon's session where one runs; the length is the recording's own. One that fails
+    does not keep the others from being done. --json tells what was heard and done, with warnings.
     """
     from musicgen_bridge.console import progress
     from musicgen_bridge.rendering import facts, fit
 
     given = {name: value for name, value in keys.items() if value is not None}
     wanted: list[dict[str, Value]] = [{**given, "file": str(file)} for file in files]
+    stems: list[dict[str, object]] = click.get_current_context().obj.stems
+    failures: list[tuple[str, BridgeError]] = []
     with progress() as tell:
         if spool is not None:
             tell, wanted = spool.progress, [{**spool.request(), **one} for one in wanted or [given]]
             tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
         if not wanted:
             raise click.UsageError("name a recording")
-        stems = [
-            {"file": one["file"], **plain(stem), **facts(stem)}
-            for one in wanted
-            for stem in fit(settings, one, out, tell)
-        ]
-    for warning in dict.fromkeys(f"{stem['file']}: {text}" for stem in stems for text in stem["warnings"]):
-        click.secho(warning, fg="yellow", err=True)
+        for one in wanted:
+            name = str(one.get("file"))
+            try:
+                made = [(stem, facts(stem)) for stem in fit(settings, one, out, tell)]
+            except BridgeError as error:
+                failures.append((name, error))
+                continue
+            stems += [{"file": name, **plain(stem), **heard} for stem, heard in made]
+            for warning in dict.fromkeys(text for _, heard in made for text in heard["warnings"]):
+                click.secho(f"{name}: {warning}", fg="yellow", err=True)
+    if failures:
+        raise _together(failures, len(wanted))
     answer(stems, spool, as_json)
+
+
+def _together(failures: Sequence[tuple[str, BridgeError]], wanted: int) -> BridgeError:
+    """Return what tells of them all: the first, with a line for each recording where only some of several failed."""
+    first = failures[0][1]
+    if len(failures) == wanted and len({error.text for _, error in failures}) == 1:
+        return first
+    return from_code(first.code, "\n".join(f"{file}: {error.text}" for file, error in failures))
 
 
 @click.command()

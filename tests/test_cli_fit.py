@@ -59,6 +59,28 @@ def test_several_recordings_and_nothing_overwritten(tmp_path: Path, clicks: Path
     assert sorted(path.name.partition("_")[0] for path in paths) == ["clicks", "clicks", "other"]
 
 
+def test_what_was_done_is_told_beside_what_failed(tmp_path: Path, clicks: Path) -> None:
+    (tmp_path / "bad.wav").write_text("no audio")
+    ask = ("fit", "clicks.wav", "bad.wav", "nowhere.wav", "clicks.wav", "--bars", 1, "--out", "out")
+    ran = run(*ask, "--port", free_port(), cwd=tmp_path)
+    assert ran.returncode == 1
+    assert set(ran.stdout.split()) == {str(path) for path in (tmp_path / "out").glob("*.wav")}
+    told = [line for line in ran.stderr.splitlines() if line.startswith("E_")]
+    assert [line.split()[1] for line in told] == ["bad.wav:", "nowhere.wav:"]
+
+    ran = run(*ask, "--json", "--port", free_port(), cwd=tmp_path)
+    answer = json.loads(ran.stdout)
+    assert [stem["file"] for stem in answer["stems"]] == ["clicks.wav", "clicks.wav"]
+    assert answer["error"]["code"] == "E_AUDIO" and "nowhere.wav" in answer["error"]["text"]
+    assert ran.returncode == 1
+
+
+def test_what_is_wrong_with_all_is_told_once(tmp_path: Path, clicks: Path) -> None:
+    ran = run("fit", clicks, clicks, "other.wav", "--bars", 1000, "--out", "out", "--port", free_port(), cwd=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stderr.count("too long") == 1
+
+
 def test_warnings_are_told(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "pad.wav", 0.2 * np.sin(np.arange(2 * RATE) / 30), RATE)
     ran = run("fit", "pad.wav", "--bars", 4, "--out", ".", "--json", "--port", free_port(), cwd=tmp_path)
