@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from checkpoints import CHECKPOINTS, SIZES, checkpoint
 
+from musicgen_bridge.build_request import make_request
 from musicgen_bridge.engine import Engine
-from musicgen_bridge.keys import make_request
 from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.worker.company import Company

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from musicgen_bridge.errors import ArgumentError, PathError
-from musicgen_bridge.plausible import MAX_SECONDS, MAX_STEMS, MODES, mode_of, plausible
-from musicgen_bridge.request import MELODY_PARTS, SOURCES, Part, RenderRequest, Session, Signature
-from musicgen_bridge.tempo_map import TempoPoint, check_order
+from musicgen_bridge.errors import ArgumentError
+from musicgen_bridge.plausible import MAX_SECONDS, MAX_STEMS, MODES
+from musicgen_bridge.request import MELODY_PARTS, SOURCES
 
 Value = str | int | float | bool
 """What a key can hold once it has been read from the wire."""
 
 Kind = Literal["s", "i", "f", "b"]
 
-MAX_TEMPO_SPAN = 4
-"""How many times as fast as its slowest tempo a tempo map may become."""
 LENGTHS = ("bars", "seconds", "beats")
+RECORDINGS = ("melody", "continue", "file", "take", "fill")
+"""The render keys that name a recording or a stem, by its absolute path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +112,6 @@ FIT_KEYS = {
 
 NO_PROJECT = "no project folder: send /musicgen/session with project, or give project with the request"
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_NUMBER = r"(\d+\.?\d*(?:[eE][+-]?\d+)?)"
-_TEMPO_POINT = re.compile(rf"{_NUMBER}\s+{_NUMBER}(?:\s*>\s*{_NUMBER})?(?:\s+(\d{{1,2}}/\d{{1,2}}))?")
-_KEY_NAME = re.compile(r"([A-Ga-g])([#b♯♭]?)\s*(major|minor|maj|min|m)?", re.IGNORECASE)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -152,7 +146,7 @@ def check(key: Key, value: object) -> Value:
             raise ArgumentError(f"{key.name} must be a whole number, not {value:g}")
         value = int(value)
     if key.choices and value not in key.choices:
-        raise ArgumentError(f"{key.name} must be one of {_listed(key.choices)}, not {value:g}")
+        raise ArgumentError(f"{key.name} must be one of {listed(key.choices)}, not {value:g}")
     if (key.low is not None and value < key.low) or (key.high is not None and value > key.high):
         raise ArgumentError(f"{key.name} must be from {key.low:g} to {key.high:g}, not {value:g}")
     return value if key.kind == "i" else float(value)
@@ -167,7 +161,7 @@ def _check_string(key: Key, value: object) -> str:
         raise ArgumentError(f"{key.name} holds a control character")
     if key.choices and value not in key.choices:
         raise ArgumentError(
-            f"{key.name} must be one of {_listed(key.choices)}, not {value!r}"
+            f"{key.name} must be one of {listed(key.choices)}, not {value!r}"
             + suggestion(value, (str(choice) for choice in key.choices))
         )
     return value
@@ -181,7 +175,8 @@ def _check_flag(key: Key, value: object) -> bool:
     raise ArgumentError(f"{key.name} must be 1 or 0, not {value!r}")
 
 
-def _listed(choices: Iterable[object]) -> str:
+def listed(choices: Iterable[object]) -> str:
+    """Return the choices with commas between them."""
     return ", ".join(str(choice) for choice in choices)
 
 
@@ -195,183 +190,3 @@ def check_values(values: Mapping[str, object], keys: Mapping[str, Key], where: s
         if name not in keys:
             raise ArgumentError(f'unknown key "{name}"{where}{suggestion(name, keys)}')
     return {name: check(keys[name], value) for name, value in values.items()}
-
-
-def parse_signature(text: str) -> Signature:
-    """Return the time signature that "7/8" stands for.
-
-    Raises:
-        ArgumentError: it is not beats/unit with 1-32 beats of a whole to 1/32 note.
-    """
-    found = re.fullmatch(r"\s*(\d{1,2})\s*/\s*(\d{1,2})\s*", text)
-    if found is None or not 1 <= int(found[1]) <= 32 or int(found[2]) not in (1, 2, 4, 8, 16, 32):
-        raise ArgumentError(f'signature must be like "4/4" or "7/8", not {text!r}')
-    return Signature(int(found[1]), int(found[2]))
-
-
-def parse_tempo_map(text: str, signature: Signature) -> tuple[TempoPoint, ...]:
-    """Return the points of "0 97.5 7/8; 14 120>90 4/4": quarter notes from the stem's start, tempo, time signature.
-
-    "120>90" goes from 120 to 90, which it reaches at the next point or at the stem's end. The first point's time
-    signature is `signature` where it names none; a further one's goes on in the bars before.
-
-    Raises:
-        ArgumentError: a point can't be read, or they are not in order; the text says which.
-    """
-    points: list[TempoPoint] = []
-    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
-        found = _TEMPO_POINT.fullmatch(piece)
-        if found is None:
-            raise ArgumentError(f'tempo_map must be like "0 97.5 7/8; 14 120>90 4/4", not {piece!r}')
-        place, bpm, until, meter = found.groups()
-        tempo = float(check(SESSION_KEYS["bpm"], float(bpm)))
-        last = float(check(SESSION_KEYS["bpm"], float(until))) if until else tempo
-        standing = signature if not points else None
-        points.append(TempoPoint(float(place), tempo, last, parse_signature(meter) if meter else standing))
-    if points:
-        try:
-            check_order(points)
-        except ValueError as error:
-            raise ArgumentError(f"tempo_map: {error}") from error
-    tempos = [tempo for point in points for tempo in (point.bpm, point.until)]
-    if points and max(tempos) > MAX_TEMPO_SPAN * min(tempos):
-        raise ArgumentError(
-            f"tempo_map goes from {min(tempos):g} to {max(tempos):g}; more than {MAX_TEMPO_SPAN} times as fast can't "
-            "be stretched, so render in two"
-        )
-    return tuple(points)
-
-
-def parse_key(text: str) -> str | None:
-    """Return a key in one spelling, "F# minor"; None for an empty text.
-
-    Raises:
-        ArgumentError: it is no key.
-    """
-    if not text.strip():
-        return None
-    found = _KEY_NAME.fullmatch(text.strip())
-    if found is None:
-        raise ArgumentError(f'key must be like "F minor" or "Bb major", not {text!r}')
-    accidental = found[2].replace("♯", "#").replace("♭", "b").replace("B", "b")
-    minor = found[3] == "m" or (found[3] or "").lower() in ("minor", "min")
-    return f"{found[1].upper()}{accidental} {'minor' if minor else 'major'}"
-
-
-def parse_parts(text: str) -> tuple[Part, ...]:
-    """Return the parts in "drums: tight break; bass: sub"; a part without a prompt is prompted by its name.
-
-    Raises:
-        ArgumentError: a part has no name or a name stands twice.
-    """
-    parts = []
-    for piece in filter(None, (piece.strip() for piece in text.split(";"))):
-        name, _, prompt = (half.strip() for half in piece.partition(":"))
-        if not name or len(name) > 32:
-            raise ArgumentError(f'parts must be like "drums: tight break; bass: sub", not {piece!r}')
-        parts.append(Part(name, prompt or name))
-    if len({part.name.lower() for part in parts}) < len(parts):
-        raise ArgumentError("parts holds the same name twice")
-    return tuple(parts)
-
-
-def parse_separate(text: str) -> tuple[str, ...]:
-    """Return the names in "drums, bass", each once; raises ArgumentError for any but drums, bass, other, vocals."""
-    names = dict.fromkeys(filter(None, (name.strip().lower() for name in text.split(","))))
-    for name in names:
-        if name not in SOURCES:
-            raise ArgumentError(f"separate takes {_listed(SOURCES)}, not {name!r}{suggestion(name, SOURCES)}")
-    return tuple(names)
-
-
-def update_session(session: Session, values: Mapping[str, Value]) -> Session:
-    """Return the session with these (checked) values of `SESSION_KEYS` in place.
-
-    Raises:
-        ArgumentError: the signature or key cannot be read.
-    """
-    changes: dict[str, Any] = dict(values)
-    if "signature" in changes:
-        changes["signature"] = parse_signature(changes["signature"])
-    if "key" in changes:
-        changes["key"] = parse_key(changes["key"])
-    return replace(session, **changes)
-
-
-def over(values: Mapping[str, Value], below: Mapping[str, Value]) -> dict[str, Value]:
-    """Return `values` over those `below`, where a length replaces any other length, and bpm or signature a tempo map.
-
-    Raises:
-        ArgumentError: `values` holds two lengths.
-    """
-    given = [name for name in LENGTHS if name in values]
-    if len(given) > 1:
-        raise ArgumentError(f"give one length, not {' and '.join(given)}")
-    replaced = set(LENGTHS) if given else set()
-    if "bpm" in values or "signature" in values:
-        replaced.add("tempo_map")
-    return {name: value for name, value in below.items() if name not in replaced} | dict(values)
-
-
-def make_request(values: Mapping[str, Value], session: Session, defaults: Mapping[str, Value]) -> RenderRequest:
-    """Return the complete request for (checked) `values` over `defaults` over the session.
-
-    A length in `values` replaces one in `defaults`; with none at all it is 4 bars, or as long as
-    the recording in the mode "fit". A seed is drawn when none is given and there is something to draw.
-
-    Raises:
-        ArgumentError: two lengths, no prompt where the mode needs one, too many stems, a text that cannot be read, a
-            tempo map that the length does not fit.
-        PathError: neither the request nor the session names a project folder.
-    """
-    merged: dict[str, Any] = over(values, defaults)
-    if not merged.keys() & set(LENGTHS) and not merged.get("file"):
-        merged["bars"] = 4.0
-
-    timing: dict[str, Value] = {
-        name: merged.pop(name) for name in ("bpm", "signature", "sample_rate", "key") if name in merged
-    }
-    session = update_session(session, timing)
-    project = merged.pop("project", session.project)
-    if not project:
-        raise PathError(NO_PROJECT)
-    merged["continue_from"] = merged.pop("continue", None) or None
-    merged["melody"] = merged.get("melody") or None
-    merged["file"] = merged.get("file") or None
-    merged["take"] = merged.get("take") or None
-    merged["fill"] = merged.get("fill") or None
-    merged["tempo_map"] = parse_tempo_map(merged.get("tempo_map", ""), session.signature)
-    merged["parts"] = parse_parts(merged.get("parts", ""))
-    merged["separate"] = parse_separate(merged.get("separate", ""))
-    if merged.get("loudness") == "off":
-        merged["loudness"] = None
-    merged.setdefault("seed", 0 if merged["file"] or merged["take"] else int.from_bytes(os.urandom(4), "big") >> 1)
-    merged["mode"] = mode_of(merged)
-    if merged["tempo_map"] and not merged.keys() & set(LENGTHS):
-        raise ArgumentError("tempo_map needs a length; give bars, seconds or beats")
-    try:
-        request = RenderRequest(
-            project=project,
-            bpm=session.bpm,
-            signature=session.signature,
-            sample_rate=session.sample_rate,
-            key=session.key,
-            **merged,
-        )
-    except ValueError as error:
-        raise ArgumentError(f"tempo_map: {error}") from error
-    return plausible(request)
-
-
-def wire_values(request: RenderRequest) -> dict[str, Value]:
-    """Return the render keys that make this very request again: `make_request` of them equals it."""
-    values: dict[str, Any] = {field.name: getattr(request, field.name) for field in fields(request)}
-    values |= {
-        "signature": str(request.signature),
-        "tempo_map": "; ".join(map(str, request.tempo_map)),
-        "continue": values.pop("continue_from"),
-        "parts": "; ".join(f"{part.name}: {part.prompt}" for part in request.parts),
-        "separate": ", ".join(request.separate),
-        "loudness": "off" if request.loudness is None else request.loudness,
-    }
-    return {name: value for name, value in values.items() if value is not None and value != ""}

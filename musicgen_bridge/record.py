@@ -5,17 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen_bridge.errors import ArgumentError, PathError
-from musicgen_bridge.keys import (
-    NO_PROJECT,
-    RENDER_KEYS,
-    SESSION_KEYS,
-    Key,
-    Value,
-    over,
-    table,
-    update_session,
-)
+from musicgen_bridge.build_request import in_session, over
+from musicgen_bridge.errors import ArgumentError
+from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value, table
 from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RecordRequest, Session
 
@@ -35,18 +27,12 @@ def make_recording(values: Mapping[str, Value], session: Session, device: str) -
         PathError: neither the values nor the session name a project folder.
     """
     merged: dict[str, Any] = over(values, {"bars": 4.0, "input": device})
-    timing: dict[str, Value] = {
-        name: merged.pop(name) for name in ("bpm", "signature", "sample_rate") if name in merged
-    }
-    session = update_session(session, timing)
-    project = merged.pop("project", session.project)
-    if not project:
-        raise PathError(NO_PROJECT)
+    session = in_session(merged, session)
     request = RecordRequest(
         bpm=session.bpm,
         signature=session.signature,
         sample_rate=session.sample_rate,
-        project=project,
+        project=str(session.project),
         name=merged.pop("as", ""),
         **merged,
     )

@@ -8,9 +8,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from musicgen_bridge.build_request import make_request, over, wire_values
 from musicgen_bridge.client import Bridge, Rendered, pairs
 from musicgen_bridge.errors import ArgumentError, CancelledError
-from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, Value, check_values, make_request, over, wire_values
+from musicgen_bridge.keys import FIT_KEYS, RECORDINGS, RENDER_KEYS, Value, check_values
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.recut import RECUT_KEYS, make_recut
@@ -25,7 +26,6 @@ Tell = Callable[[Progress], None]
 Note = Callable[[str], None]
 """Takes a sentence that a person should read."""
 
-_PATHS = ("project", "melody", "continue", "file", "take", "fill")
 _TIMING = ("bpm", "signature", "sample_rate")
 
 
@@ -151,7 +151,11 @@ def _warnings(take: Take) -> Iterator[str]:
 
 def _resolved(values: dict[str, Value]) -> dict[str, Value]:
     """Return the values with their paths as they are from the shell's folder."""
-    paths = {name: str(Path(str(values[name])).expanduser().resolve()) for name in _PATHS if values.get(name)}
+    paths = {
+        name: str(Path(str(values[name])).expanduser().resolve())
+        for name in ("project", *RECORDINGS)
+        if values.get(name)
+    }
     return values | paths
 
 
@@ -193,12 +197,10 @@ def _by_itself(
     """Load the model and render here; whoever sits at the shell may use any folder and recording that he names."""
     session = Session(project=str(settings.project or Path.cwd()))
     request = make_request(values, session, {"model": settings.model})
-    named = (request.melody, request.continue_from, request.file, request.take, request.fill)
-    recordings = [path for path in named if path]
-    roots = Roots.of((*settings.roots, request.project, *recordings))
+    roots = Roots.of((*settings.roots, request.project, *request.recordings))
     # The worker looks at these itself, but after the seconds that loading takes.
     roots.project(request.project)
-    for path in recordings:
+    for path in request.recordings:
         roots.readable(path)
     if request.mode not in ("fit", "recut"):
         model_folder(request.model, settings)

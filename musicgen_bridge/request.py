@@ -217,6 +217,12 @@ class RenderRequest(_Json):
         return any(length is not None for length in (self.bars, self.seconds, self.beats))
 
     @property
+    def recordings(self) -> tuple[str, ...]:
+        """The recordings and stems that are read for it: absolute paths."""
+        named = (self.melody, self.continue_from, self.file, self.take, self.fill)
+        return tuple(path for path in named if path is not None)
+
+    @property
     def needs_demucs(self) -> bool:
         """Whether it can't be done without; a lead is found by other means too."""
         return bool(self.separate) or (self.melody is not None and self.melody_part in SOURCES)

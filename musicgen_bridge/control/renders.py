@@ -7,19 +7,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+from musicgen_bridge.build_request import make_request, over, update_session
 from musicgen_bridge.control.commands import MAX_PROJECT_BYTES, Request
 from musicgen_bridge.errors import ArgumentError, ModelError, PathError
 from musicgen_bridge.jobs import Job
-from musicgen_bridge.keys import (
-    Value,
-    make_request,
-    over,
-    parse_parts,
-    parse_separate,
-    parse_tempo_map,
-    suggestion,
-    update_session,
-)
+from musicgen_bridge.keys import RECORDINGS, Value, suggestion
+from musicgen_bridge.notation import parse_parts, parse_separate, parse_tempo_map
 from musicgen_bridge.record import make_recording
 from musicgen_bridge.recut import make_recut
 from musicgen_bridge.request import RecordRequest, RenderRequest, Session
@@ -65,7 +58,7 @@ def settled(values: Mapping[str, Value], roots: Roots, models: Mapping[str, str]
         check_model(model, models)
     if project := values.get("project"):
         result["project"] = project_folder(str(project), roots)
-    for name in ("melody", "continue", "file", "take", "fill"):
+    for name in RECORDINGS:
         if path := values.get(name):
             result[name] = str(roots.readable(str(path)))
     return result

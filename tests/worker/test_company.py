@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from musicgen_bridge.build_request import make_request
 from musicgen_bridge.engine import Engine
 from musicgen_bridge.engine.ensemble import Ensemble
 from musicgen_bridge.errors import BridgeError, OutOfMemoryError
-from musicgen_bridge.keys import make_request
 from musicgen_bridge.request import Progress, Session, Stem, Transport
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.worker.company import Company

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from musicgen_bridge.build_request import make_request, wire_values
 from musicgen_bridge.errors import ArgumentError, CancelledError
-from musicgen_bridge.keys import make_request, wire_values
 from musicgen_bridge.request import RenderRequest, Session
 from musicgen_bridge.worker.matching import matched_of, mixdowns
 from musicgen_bridge.worker.takes import Made, Result, takes_of
