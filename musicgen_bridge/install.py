@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from musicgen_bridge.errors import ArgumentError, DiskError, ExistsError, PathError
+from musicgen_bridge.shipped import sha256, shipped_folder
 
 Files = dict[str, str]
 """SHA-256 by path within the folder, with forward slashes."""
@@ -109,9 +109,9 @@ def install(name: str, state: Path, dest: Path | None = None) -> Path:
         raise ExistsError(f"{name} is installed in {before[0]}; run `musicgen-bridge uninstall {name}` first")
     ours = before[1] if before else {}
     files = shipped(program)
-    digests = {relative: digest(path) for relative, path in files.items()}
+    digests = {relative: sha256(path) for relative, path in files.items()}
     for relative, wanted in digests.items():
-        if (folder / relative).exists() and digest(folder / relative) not in (wanted, ours.get(relative)):
+        if (folder / relative).exists() and sha256(folder / relative) not in (wanted, ours.get(relative)):
             raise ExistsError(f"{folder / relative} is not from here or was changed; move it away")
     try:
         _note(state, name, (folder, ours | digests))  # first, so that whatever is copied can be taken back
@@ -156,9 +156,9 @@ def check(state: Path) -> Iterator[tuple[str, Path, str]]:
         changed = [
             relative
             for relative, wanted in files.items()
-            if relative not in missing and digest(folder / relative) != wanted
+            if relative not in missing and sha256(folder / relative) != wanted
         ]
-        newest = {relative: digest(path) for relative, path in shipped(known(name)).items()}
+        newest = {relative: sha256(path) for relative, path in shipped(known(name)).items()}
         if missing:
             yield name, folder, f"{missing[0]} is missing"
         elif changed:
@@ -180,9 +180,7 @@ def shipped(program: Program) -> dict[str, Path]:
     Raises:
         PathError: they are not there.
     """
-    here = Path(__file__).parent
-    packed = here / "_data" / program.folder
-    folder = packed if packed.is_dir() else here.parent / program.folder
+    folder = shipped_folder(program.folder)
     files = {path.relative_to(folder).as_posix(): path for one in program.files for path in sorted(folder.glob(one))}
     if not files:
         raise PathError(f"the package lacks {program.folder}; install musicgen-bridge again")
@@ -198,11 +196,6 @@ def installed(state: Path) -> dict[str, tuple[Path, Files]]:
     except (OSError, ValueError) as error:
         raise ArgumentError(f"{_record(state)} can't be read: {error}; move it away and install again") from error
     return {name: (Path(one["folder"]), dict(one["files"])) for name, one in noted.items()}
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, as hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _place(name: str, program: Program) -> Path:
@@ -237,7 +230,7 @@ def _write(path: Path, content: bytes) -> None:
 
 def _remove(path: Path, wanted: str) -> bool:
     """Remove a file if it is still the one that was installed; whether nothing is left of it."""
-    if path.is_file() and digest(path) != wanted:
+    if path.is_file() and sha256(path) != wanted:
         return False
     path.unlink(missing_ok=True)
     return True

@@ -15,6 +15,7 @@ from musicgen_bridge import hub
 from musicgen_bridge.errors import ArgumentError, DiskError, ModelError
 from musicgen_bridge.hub import DEMUCS, HUB_NAME, STOCK_LICENCE, STOCK_MODELS
 from musicgen_bridge.settings import STARTER, Settings, model_folder
+from musicgen_bridge.shipped import sha256
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, RepoSibling
@@ -165,12 +166,6 @@ def described(licence: str) -> str:
 def readable(size: int) -> str:
     """Return a number of bytes for people."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _wanted(name: str, files: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.keys import RENDER_KEYS, Key, Value, check_values, suggestion, table
+from musicgen_bridge.shipped import shipped_folder
 
 PRESET_KEYS = table(
     Key("slot", "i", "number by which a pad starts it", 0, 9_999),
@@ -20,10 +21,8 @@ PRESET_KEYS = table(
 
 
 def shipped() -> Path:
-    """Return the folder of the presets that come with the package: the wheel's copy, or the checkout's own."""
-    here = Path(__file__).parent
-    packed = here / "_data" / "presets"
-    return packed if packed.is_dir() else here.parent / "presets"
+    """Return the folder of the presets that come with the package."""
+    return shipped_folder("presets")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

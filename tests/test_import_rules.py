@@ -42,8 +42,9 @@ ROOMS = {
     "hub": Room(lazily="huggingface_hub"),
     "setting_values": Room("hub keys"),
     "settings": Room("hub keys roots setting_values", "platformdirs"),
-    "models": Room("hub settings", lazily="huggingface_hub"),
-    "presets": Room("keys"),
+    "models": Room("hub settings shipped", lazily="huggingface_hub"),
+    "shipped": Room(),
+    "presets": Room("keys shipped"),
     "journal": Room(),
     "jobs": Room("journal"),
     "ports": Room("pipe", lazily="mido"),
@@ -58,7 +59,9 @@ ROOMS = {
     "musicgen": Room("engine hub settings waveform", "torch numpy"),
     "melody_picture": Room("engine keys plausible roots settings stems", "numpy"),
     "sharing": Room(),
-    "worker": Room("engine hub match pipe plausible roots settings sharing sidecar sound stems", "numpy soxr torch"),
+    "worker": Room(
+        "engine hub match pipe plausible roots settings sharing shipped sidecar sound stems", "numpy soxr torch"
+    ),
     "workers": Room("jobs pipe settings sharing"),
     "recorders": Room("jobs pipe settings"),
     "control": Room(
@@ -73,7 +76,7 @@ ROOMS = {
     "rendering": Room("build_request keys record recut roots presets settings sidecar client stems", lazily="worker"),
     "console": Room(lazily="click rich"),
     "doctor": Room("hub install ports presets settings", lazily="client daemon mido packaging psutil soundfile torch"),
-    "install": Room(packages="platformdirs"),
+    "install": Room("shipped", "platformdirs"),
     "demo": Room("keys control client console daemon pipe", lazily="numpy soundfile"),
     "spool": Room(),
     "flags": Room("keys record recut settings spool", "click"),

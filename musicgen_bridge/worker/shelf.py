@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from musicgen_bridge.engine.device import device_called, free_memory, give_back,
 from musicgen_bridge.errors import OutOfMemoryError
 from musicgen_bridge.hub import downloaded
 from musicgen_bridge.settings import Settings, model_folder
+from musicgen_bridge.shipped import sha256
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Shelf:
             if not self.unload():
                 raise
             engine = self._load(alias, folder)
-        digest = ThreadPoolExecutor(1).submit(fingerprint, engine.files)
+        digest = ThreadPoolExecutor(1).submit(sha256, *sorted(engine.files))
         self._models[alias] = Model(engine, digest)
         return self._models[alias]
 
@@ -96,13 +96,3 @@ class Shelf:
         engine = Engine.load(folder, settings.device, settings.dtype, fast=fast, find=downloaded)
         log.info("loaded %s in %.1f s", alias, time.monotonic() - began)
         return engine
-
-
-def fingerprint(files: Iterable[Path]) -> str:
-    """Return the SHA-256 of files, such as a checkpoint's weights, in the order of their names."""
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        with path.open("rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    return digest.hexdigest()

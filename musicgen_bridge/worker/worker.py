@@ -19,6 +19,7 @@ from musicgen_bridge.match import needed_seconds
 from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder
+from musicgen_bridge.shipped import sha256
 from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.sound.playback import Playback
 from musicgen_bridge.stems.publish import check_space, publish, space_for
@@ -27,7 +28,7 @@ from musicgen_bridge.worker.filling import Filling, begin_fill
 from musicgen_bridge.worker.matching import matched_of, mixdowns
 from musicgen_bridge.worker.raw_takes import recut
 from musicgen_bridge.worker.reporter import Reporter, stages_of
-from musicgen_bridge.worker.shelf import Shelf, fingerprint
+from musicgen_bridge.worker.shelf import Shelf
 from musicgen_bridge.worker.takes import Made, Result, of_mix, takes_of
 from musicgen_bridge.worker.targets import needed_of, target_of, with_length
 from musicgen_bridge.worker.underway import Underway, Wanted
@@ -242,7 +243,7 @@ class Worker:
             audio=[needed_of(recording, request)],
             sample_rate=recording.sample_rate,
             parts=(Part("", path.stem),),
-            fingerprint=fingerprint([path]),
+            fingerprint=sha256(path),
             device=str(device_called(self._settings.device)),
             dtype="torch.float32",
             kept=False,
