@@ -174,6 +174,19 @@ class Jobs:
         job = self.find(owner, target)
         if job is None:
             raise ArgumentError(f"no job has the id {target!r}; /musicgen/list what jobs shows those there are")
+        return self._cancel(job)
+
+    def cancel_number(self, number: int) -> Job:
+        """End the open job of a number, whosever it is, as `cancel` does.
+
+        Raises:
+            ArgumentError: no such job waits or runs.
+        """
+        if number not in self._open:
+            raise ArgumentError(f"no job {number} waits or runs; /musicgen/list what jobs shows those that do")
+        return self._cancel(self._open[number])
+
+    def _cancel(self, job: Job) -> Job:
         if job.state == "queued":
             self.fail(job, CancelledError("cancelled while it waited"))
         elif job.state == "running" and not job.cancelling:

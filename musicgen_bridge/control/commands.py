@@ -166,11 +166,13 @@ COMMANDS: Mapping[str, Command] = {
         ),
         Command(
             "/musicgen/cancel",
-            "end a job of this client; the job itself ends with E_CANCELLED, and one that has ended stays as it is, but"
-            " falls silent",
+            "end a job of this client, or any by its number; the job itself ends with E_CANCELLED, and one that has ended"
+            " stays as it is, but falls silent",
             (CANCEL_DONE,),
-            table(_TARGET),
-            required=("target",),
+            table(
+                _TARGET,
+                Key("job", "i", "instead of target: number of a job, whoever asked for it", 1, 2**31 - 1),
+            ),
         ),
         Command(
             "/musicgen/query",

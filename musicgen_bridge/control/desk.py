@@ -266,7 +266,12 @@ class Desk:
         return [replies.job_event(request_id, job, event) for event in events]
 
     def _cancel(self, call: Call) -> None:
-        job = self._jobs.cancel(self._clients.owner(call.sender), call.ident("target"))
+        if len(call.values) != 1:
+            raise ArgumentError("/musicgen/cancel needs target, the id of a request, or job, the number of a job")
+        if "job" in call.values:
+            job = self._jobs.cancel_number(int(call.values["job"]))
+        else:
+            job = self._jobs.cancel(self._clients.owner(call.sender), call.ident("target"))
         self._reply(call, replies.CANCEL_DONE, job.number)
 
     async def _query(self, call: Call) -> None:

@@ -200,6 +200,15 @@ def test_only_a_jobs_own_client_can_name_it(client, connect, address):
     assert "needs target" in client.fails(address, "c")
 
 
+def test_anybody_can_end_a_job_by_its_number(client, connect):
+    other = connect()
+    other.ask("/musicgen/render", 1, "prompt", "a client that is gone")
+    assert client.ask("/musicgen/cancel", "c", "job", 1).arguments == ("c", 1)
+    assert other.hear("/musicgen/fail").arguments[2] == "E_CANCELLED"
+    assert "no job 1 waits or runs" in client.fails("/musicgen/cancel", "d", "job", 1)
+    assert "needs target" in client.fails("/musicgen/cancel", "e", "job", 1, "target", 1)
+
+
 def test_query_repeats_the_latest_reply_under_its_own_id(rig, client):
     queued = client.ask("/musicgen/render", 3.0, "prompt", "x")
     assert client.ask("/musicgen/query", "q", "target", 3) == queued
