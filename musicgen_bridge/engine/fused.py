@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from functools import cache
 from weakref import WeakKeyDictionary
 
@@ -12,11 +13,12 @@ from torch import Tensor
 from musicgen_bridge.engine import kernels
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.config import DecoderConfig
-from musicgen_bridge.engine.linear import Packed
+from musicgen_bridge.engine.linear import Linear, Packed
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Sampling, guide, sample
 from musicgen_bridge.engine.step import Step
 from musicgen_bridge.engine.transformer import Condition, Transformer
+from musicgen_bridge.engine.weights import folded
 
 MOST_ROWS = 8
 """The columns of a tensor core's operand that hold rows; more of them take the plain step."""
@@ -32,8 +34,9 @@ class _Parameters(ctypes.Structure):
     """`struct Step` of kernels/shape.cuh."""
 
     _fields_ = [
-        *((name, _Pointer) for name in ("weights", "heads", "norms", "queries", "values", "rows", "embedding")),
-        *((name, _Pointer) for name in ("positions", "start", "cache", "sequence", "noise")),
+        *((name, _Pointer) for name in ("weights", "heads", "queries", "values")),
+        *((name, _Pointer) for name in ("qkv_fold", "queries_fold", "up_fold", "heads_fold")),
+        *((name, _Pointer) for name in ("rows", "embedding", "positions", "start", "cache", "sequence", "noise")),
         *((name, _Pointer) for name in ("x", "halves", "fresh", "mixed", "scores", "inner", "logits", "count")),
         *((name, ctypes.c_int) for name in ("launches", "cached", "length", "span", "position", "before")),
         *((name, ctypes.c_int) for name in ("top_k", "draws")),
@@ -63,18 +66,16 @@ class FusedStep:
         batch, books, span = sequence.shape
         rows, before, _ = condition.prefix.shape
         c, device = model.config, model.device
-        queries, values, heard, tokens = _absorb(model, condition)
+        absorbed, heard, tokens = _absorb(model, condition)
         places = torch.arange(rows, device=device) if places is None else places
         self._kernel = _kernel(c, batch, rows, tokens, model.dtype, device)
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, device=device)  # of 32-bit words, whatever they hold
 
-        splits = max(1, _blocks(device) // (rows * c.heads))
+        splits = min(max(1, _blocks(device) // (rows * c.heads)), 8)
         self.logits = zeros(rows, books, c.vocab)
         self._tensors = {
-            "queries": queries,
-            "values": values,
             "rows": torch.cat([heard, places[:, None].int()], dim=1),
             "start": condition.start,
             "cache": cache.data,
@@ -87,7 +88,8 @@ class FusedStep:
             "inner": zeros(rows, c.ffn // 2),
             "logits": self.logits,
             "count": zeros(1),
-        } | _fixed(model)
+        }
+        self._tensors |= absorbed | _fixed(model)
         self._parameters = _Parameters(
             **{name: tensor.data_ptr() for name, tensor in self._tensors.items()},
             cached=cache.data.shape[2],
@@ -151,22 +153,22 @@ def _padded(c: DecoderConfig, tokens: int) -> int:
     return next(size for size in TEXTS if size >= tokens and kernels.packable(c.hidden, c.heads * size))
 
 
-def _absorb(model: Transformer, condition: Condition) -> tuple[Tensor, Tensor, Tensor, int]:
+def _absorb(model: Transformer, condition: Condition) -> tuple[dict[str, Tensor], Tensor, int]:
     """Return cross-attention as two packed maps, the tokens [R, 2] that each row hears, and how many T there are.
 
-    The maps are [L, H * T, d] and [L, d, H * T]: scores = h (Wqᵀ K / √D), output = p (V Woᵀ).
+    The maps are [L, H * T, d] and [L, d, H * T]: scores = h (Wqᵀ K / √D), to the base 2, and output = p (V Woᵀ).
     """
     c, device = model.config, model.device
     rows = len(condition.prefix)
     texts = torch.zeros(rows, 2, dtype=torch.int32, device=device)
     crosses = [layer.cross for layer in model.weights.layers if layer.cross is not None]
+    names = ("queries", "values", "queries_fold")
     if not crosses:
-        nothing = torch.empty(0, device=device)
-        return nothing, nothing, texts, 0
+        return dict.fromkeys(names, torch.empty(0, device=device)), texts, 0
     if condition.cross is None:
         tokens = _padded(c, 0)
         nothing = torch.zeros(c.layers * c.heads * tokens * c.hidden, dtype=model.dtype, device=device)
-        return nothing, nothing, texts, tokens
+        return dict.fromkeys(names, nothing), texts, tokens
     distinct, batch, length = _distinct(condition), condition.cross.shape[2], condition.cross.shape[4]
     count = distinct * length
     tokens = _padded(c, count)
@@ -177,13 +179,17 @@ def _absorb(model: Transformer, condition: Condition) -> tuple[Tensor, Tensor, T
     # [L, 2, U, H, S, D] to [L, 2, H, U * S, D], padded to T tokens
     cross = condition.cross[:, :, :distinct].transpose(2, 3).flatten(3, 4)
     cross = torch.nn.functional.pad(cross, (0, 0, 0, tokens - count))
-    queries, values = [], []
+    queries, values, folds = [], [], []
     for (keys, vals), layer in zip(cross, crosses, strict=True):  # [H, T, D]
         query = layer.query.weight.view(c.heads, _HEAD, c.hidden)  # type: ignore[attr-defined]
         out = layer.out.weight.view(c.hidden, c.heads, _HEAD)  # type: ignore[attr-defined]
-        queries.append(torch.bmm(keys * _HEAD**-0.5, query).flatten(0, 1))  # [H * T, d]
+        scores = torch.bmm(keys * (_HEAD**-0.5 * math.log2(math.e)), query).flatten(0, 1)  # [H * T, d]
+        _, behind = folded(layer.norm, scores, model.dtype)
+        queries.append(behind.packed)
+        folds.append(_fold(behind))
         values.append(torch.bmm(vals, out.permute(1, 2, 0)).flatten(0, 1).t())  # [d, H * T]
-    return kernels.pack(torch.stack(queries)), kernels.pack(torch.stack(values)), texts, tokens
+    absorbed = (torch.stack(queries), kernels.pack(torch.stack(values)), torch.stack(folds))
+    return dict(zip(names, absorbed, strict=True)), texts, tokens
 
 
 def _fixed(model: Transformer) -> dict[str, Tensor]:
@@ -191,21 +197,25 @@ def _fixed(model: Transformer) -> dict[str, Tensor]:
     if (known := _of_models.get(model)) is not None:
         return known
     w = model.weights
-    pointers, norms = [], []
-    for layer in w.layers:
-        maps = (layer.qkv, layer.out, layer.up, layer.down)
-        pointers.append([each.packed.data_ptr() for each in maps if isinstance(each, Packed)])
-        cross = [layer.cross.norm] if layer.cross is not None else []
-        norms += [layer.attention_norm, *cross, layer.ffn_norm]
+    maps = [(layer.qkv, layer.out, layer.up, layer.down) for layer in w.layers]
+    pointers = [[each.packed.data_ptr() for each in of if isinstance(each, Packed)] for of in maps]
     assert isinstance(w.heads, Packed)
     _of_models[model] = {
         "weights": torch.tensor(pointers, dtype=torch.int64, device=model.device),
-        "norms": torch.stack([torch.stack(list(norm)) for norm in [*norms, w.norm]]),
         "heads": w.heads.packed,
+        "qkv_fold": torch.stack([_fold(layer.qkv) for layer in w.layers]),
+        "up_fold": torch.stack([_fold(layer.up) for layer in w.layers]),
+        "heads_fold": _fold(w.heads),
         "embedding": w.embedding,
         "positions": model.positions,
     }
     return _of_models[model]
+
+
+def _fold(behind: Linear) -> Tensor:
+    """Return W 1 and b [out, 2], float32, of a map behind a norm; see `Normed` in kernels/product.cuh."""
+    assert isinstance(behind, Packed) and behind.bias is not None
+    return torch.stack([behind.weight.sum(1, dtype=torch.float32), behind.bias], dim=1)
 
 
 _of_models: WeakKeyDictionary[Transformer, dict[str, Tensor]] = WeakKeyDictionary()
@@ -249,6 +259,5 @@ def _memory(device: torch.device) -> int:
 
 
 def _room(c: DecoderConfig, rows: int, device: torch.device) -> bool:
-    """Whether a block's shared memory holds the activations, the sums and a ring of three slots."""
-    widest = c.ffn if rows <= 4 else max(c.hidden, 2048)
-    return rows * (2 * widest + 2200) + c.layers * 32 + 8192 + 3 * 16_400 <= _memory(device)
+    """Whether a block's shared memory holds the sums and a ring of three slots."""
+    return rows * 2200 + c.layers * 32 + 8192 + 3 * 16_400 <= _memory(device)

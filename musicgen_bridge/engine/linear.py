@@ -68,10 +68,12 @@ class Dense:
 
 
 class Packed:
-    """The map of a weight that lies in the order of our kernels; called outside them, it is put in order first."""
+    """The map x Wᵀ + b of a weight in the order of our kernels; called outside them, it is put in order first."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """`bias` [out] is float32."""
         self.packed = kernels.pack(weight)
+        self.bias = bias
 
     @property
     def weight(self) -> Tensor:
@@ -79,8 +81,8 @@ class Packed:
         return kernels.unpack(self.packed)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return x Wᵀ."""
-        return F.linear(x, self.weight)
+        """Return x Wᵀ + b."""
+        return F.linear(x, self.weight, None if self.bias is None else self.bias.to(x))
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from musicgen_bridge.engine.config import DecoderConfig, ModelConfig, TextConfig
-from musicgen_bridge.engine.linear import Linear, Rounding, linear
+from musicgen_bridge.engine.kernels import packable
+from musicgen_bridge.engine.linear import Linear, Packed, Rounding, linear
 
 Read = Callable[..., Tensor]
 """A tensor by its name in the checkpoint and its shape."""
@@ -100,8 +101,28 @@ class _Cast:
 
     def linear(self, root: str, names: Iterable[str], out: int, into: int) -> Linear:
         """Return the maps `names` of one shape, stacked to one."""
-        weight = torch.cat([self._read(f"{root}.{name}.weight", out, into) for name in names])
-        return linear(weight, self._dtype, self._packed, self._rounding)
+        return linear(self._stacked(root, names, out, into), self._dtype, self._packed, self._rounding)
+
+    def normed(self, norm: str, root: str, names: Iterable[str], out: int, into: int) -> tuple[Affine, Linear]:
+        """Return a layer norm and the maps behind it."""
+        affine, weight = self.affine(norm, into), self._stacked(root, names, out, into)
+        if self._packed and packable(*weight.shape):
+            return folded(affine, weight, self._dtype)
+        return affine, linear(weight, self._dtype, self._packed, self._rounding)
+
+    def _stacked(self, root: str, names: Iterable[str], out: int, into: int) -> Tensor:
+        return torch.cat([self._read(f"{root}.{name}.weight", out, into) for name in names])
+
+
+def folded(norm: Affine, weight: Tensor, dtype: torch.dtype) -> tuple[Affine, Packed]:
+    """Return a layer norm and the map behind it with the norm's scale and shift [d] moved into the map [out, d].
+
+    W (g x + b) = (W g) x + W b. So our kernels take the sums of W x before they know x's mean and deviation.
+    """
+    scale, shift = (each.float() for each in norm)
+    wide = weight.float()
+    plain = Affine(torch.ones_like(norm.weight), torch.zeros_like(norm.bias))
+    return plain, Packed((wide * scale).to(dtype), wide @ shift)
 
 
 def decoder(
@@ -113,26 +134,29 @@ def decoder(
     """
     cast, c, root = _Cast(read, dtype, packed, rounding), config.decoder, "decoder.model.decoder"
     books = [cast.tensor(f"{root}.embed_tokens.{k}.weight", c.vocab + 1, c.hidden) for k in range(c.codebooks)]
-    heads = map(str, range(c.codebooks))
+    norm, heads = cast.normed(f"{root}.layer_norm", "decoder.lm_heads", map(str, range(c.codebooks)), c.vocab, c.hidden)
     d_text = config.text.hidden
     return DecoderWeights(
         embedding=torch.cat(books),
         layers=tuple(_layer(cast, f"{root}.layers.{i}", c, config.family == "text") for i in range(c.layers)),
-        norm=cast.affine(f"{root}.layer_norm", c.hidden),
-        heads=cast.linear("decoder.lm_heads", heads, c.vocab, c.hidden),
+        norm=norm,
+        heads=heads,
         text=None if d_text == c.hidden else cast.affine("enc_to_dec_proj", c.hidden, d_text),
         chroma=cast.affine("audio_enc_to_dec_proj", c.hidden, config.chroma) if config.chroma else None,
     )
 
 
 def _layer(cast: _Cast, root: str, c: DecoderConfig, crosses: bool) -> Layer:
+    attention, three = f"{root}.self_attn", ("q_proj", "k_proj", "v_proj")
+    attention_norm, qkv = cast.normed(f"{attention}_layer_norm", attention, three, c.hidden, c.hidden)
+    ffn_norm, up = cast.normed(f"{root}.final_layer_norm", root, ["fc1"], c.ffn, c.hidden)
     return Layer(
-        attention_norm=cast.affine(f"{root}.self_attn_layer_norm", c.hidden),
-        qkv=cast.linear(f"{root}.self_attn", ("q_proj", "k_proj", "v_proj"), c.hidden, c.hidden),
-        out=cast.linear(f"{root}.self_attn", ["out_proj"], c.hidden, c.hidden),
+        attention_norm=attention_norm,
+        qkv=qkv,
+        out=cast.linear(attention, ["out_proj"], c.hidden, c.hidden),
         cross=_cross(cast, root, c.hidden) if crosses else None,
-        ffn_norm=cast.affine(f"{root}.final_layer_norm", c.hidden),
-        up=cast.linear(root, ["fc1"], c.ffn, c.hidden),
+        ffn_norm=ffn_norm,
+        up=up,
         down=cast.linear(root, ["fc2"], c.hidden, c.ffn),
     )
 

@@ -20,7 +20,7 @@ from musicgen_bridge.engine.linear import Packed, linear
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise, guide, sample
 from musicgen_bridge.engine.transformer import Condition, Transformer
-from musicgen_bridge.engine.weights import Affine, CrossAttention, DecoderWeights, Layer
+from musicgen_bridge.engine.weights import Affine, CrossAttention, DecoderWeights, Layer, folded
 from musicgen_bridge.errors import CancelledError, InternalError
 from musicgen_bridge.settings import STARTER
 
@@ -81,18 +81,23 @@ def transformer(c: DecoderConfig, dtype: torch.dtype, *, crosses: bool, packed: 
     def norm() -> Affine:
         return Affine((1 + random(c.hidden, scale=0.1)).to(dtype), random(c.hidden, scale=0.1).to(dtype))
 
+    def normed(out: int, scale: float = 1.0) -> tuple[Affine, object]:
+        of, weight = norm(), random(out, c.hidden, scale=scale * c.hidden**-0.5)
+        return folded(of, weight, dtype) if packed else (of, linear(weight, dtype))
+
     def layer() -> Layer:
         d = c.hidden
         cross = CrossAttention(norm(), map_of(d, d, 1.5), map_of(2 * d, d), map_of(d, d, 0.5)) if crosses else None
-        return Layer(
-            norm(), map_of(3 * d, d, 1.5), map_of(d, d, 0.5), cross, norm(), map_of(c.ffn, d), map_of(d, c.ffn, 0.5)
-        )
+        before, up = normed(c.ffn)
+        return Layer(*normed(3 * d, 1.5), map_of(d, d, 0.5), cross, before, up, map_of(d, c.ffn, 0.5))
 
+    layers = tuple(layer() for _ in range(c.layers))
+    last, heads = normed(c.codebooks * c.vocab)
     weights = DecoderWeights(
         embedding=random(c.codebooks * (c.vocab + 1), c.hidden, scale=0.5).to(dtype),
-        layers=tuple(layer() for _ in range(c.layers)),
-        norm=norm(),
-        heads=map_of(c.codebooks * c.vocab, c.hidden),
+        layers=layers,
+        norm=last,
+        heads=heads,
         text=None,
         chroma=None,
     )

@@ -1,165 +1,150 @@
-// What products take in, from what other blocks passed on: norms, attention's splits, the text's softmax, activations.
+// What products take in: activations of all rows, which go straight from where other blocks passed them on to the
+// registers of the tensor cores' operand.
 #pragma once
 
 #include "numbers.cuh"
 #include "words.cuh"
 
-// A layer norm's scale and shift, asked for before the wait for what is to be normalised: they are far away.
-struct Norm {
-  static constexpr int MINE = (HIDDEN + CHUNK - 1) / CHUNK;  // stretches of 64 k of a warp
-  uint2 scale[MINE], shift[MINE];
+// Which part of an operand a thread holds.
+struct Lane {
+  const int tid = thread(), warp = tid / 32, row = tid % 32 / 4, t = tid % 4;
+};
 
-  __device__ __forceinline__ Norm(const Step& p, int norm) {
-    const int tid = thread();
-    const u16* from = p.norms + (u64)norm * 2 * HIDDEN + 64 * (tid / 32) + tid % 16 * 4;
-#pragma unroll
-    for (int i = 0; i < MINE; i++)
-      if (HIDDEN % CHUNK == 0 || i * CHUNK + 64 * (tid / 32) < HIDDEN) {
-        asm volatile("ld.global.nc.v2.u32 {%0, %1}, [%2];"
-                     : "=r"(scale[i].x), "=r"(scale[i].y) : "l"(from + i * CHUNK));
-        asm volatile("ld.global.nc.v2.u32 {%0, %1}, [%2];"
-                     : "=r"(shift[i].x), "=r"(shift[i].y) : "l"(from + i * CHUNK + HIDDEN));
-      }
+// Of activations [ROWS, K] a lane holds, for its row and each chunk, eight k from `k` on and the eight 32 behind them.
+template <int K> struct Operand {
+  static constexpr int CHUNKS = (K + CHUNK - 1) / CHUNK;
+  uint4 of[2 * CHUNKS];
+
+  static __device__ __forceinline__ int k(const Lane& l, int chunk) { return chunk * CHUNK + l.warp * 64 + l.t * 8; }
+  // whether the lane's warp has a part of a chunk
+  static __device__ __forceinline__ bool inside(const Lane& l, int chunk) { return K % CHUNK == 0 || k(l, chunk) < K; }
+  static __device__ __forceinline__ bool holds(const Lane& l, int chunk, int rows) {
+    return l.row < rows && inside(l, chunk);
   }
 };
 
-// the layer norm of the residual stream: half a warp to a row
-__device__ __forceinline__ void normalise(const Step& p, Shared& s, const Norm& norm, u32 turn) {
-  constexpr int K = HIDDEN, MINE = Norm::MINE, PAIRS = (ROWS + 1) / 2;  // of rows
-  const int tid = thread(), warp = tid / 32, lane = tid % 32, part = lane % 16, odd = lane / 16;
-  uint2 x[PAIRS * MINE];
-  const auto k = [&](int i) { return 64 * (warp + WARPS * i) + 4 * part; };
-  const auto inside = [&](int i) { return K % CHUNK == 0 || k(i) < K; };
-  const auto is_row = [&](int pair) { return ROWS % 2 == 0 || pair * 2 + odd < ROWS; };
-  receive(x, [&](int i) {
-    return is_row(i / MINE) && inside(i % MINE) ? p.halves + ((i / MINE * 2 + odd) * K + k(i % MINE)) / 2 : nullptr;
-  }, turn);
-#pragma unroll
-  for (int pair = 0; pair < PAIRS; pair++) {
-    float sum = 0, squares = 0;
-#pragma unroll
-    for (int i = 0; i < MINE; i++)
-      if (inside(i)) {
-        const float2 f0 = wide(x[pair * MINE + i].x), f1 = wide(x[pair * MINE + i].y);
-        sum += f0.x + f0.y + (f1.x + f1.y);
-        squares += f0.x * f0.x + f0.y * f0.y + (f1.x * f1.x + f1.y * f1.y);
-      }
-#pragma unroll
-    for (int d = 8; d; d /= 2) {
-      sum += __shfl_xor_sync(~0u, sum, d);
-      squares += __shfl_xor_sync(~0u, squares, d);
-    }
-    if (part == 0 && is_row(pair)) *(float2*)s.stats[warp][pair * 2 + odd] = make_float2(sum, squares);
+// Pairs of halves [ROWS, K / 2] as they are; of a wide one some chunks are asked for while those before are computed.
+template <int K> struct Halves {
+  static constexpr int AHEAD = 8;  // chunks
+  const u32* words;
+  u32 turn;
+
+  // where the words of chunks [first, past) lie
+  __device__ __forceinline__ auto part(const Lane& l, int first, int past) const {
+    return [=, words = words + (l.row * K + Operand<K>::k(l, 0)) / 2](int i) -> const u32* {
+      const int chunk = i / 2;
+      return chunk >= first && chunk < past && Operand<K>::holds(l, chunk, ROWS) ? words + chunk * CHUNK / 2 + i % 2 * 16
+                                                                                  : nullptr;
+    };
   }
-  block();
-  float mean[PAIRS], factor[PAIRS];
+  __device__ __forceinline__ void begin(const Lane& l, Operand<K>& a) const {
 #pragma unroll
-  for (int pair = 0; pair < PAIRS; pair++) {
-    float2 sum = {};
-    if (is_row(pair))
-#pragma unroll
-      for (int w = 0; w < WARPS; w++) {
-        const float2 of = *(float2*)s.stats[w][pair * 2 + odd];
-        sum.x += of.x, sum.y += of.y;
-      }
-    mean[pair] = sum.x / K, factor[pair] = rsqrtf(fmaxf(sum.y / K - mean[pair] * mean[pair], 0.f) + 1e-5f);
+    for (uint4& each : a.of) each = uint4{};
+    ask(a.of, part(l, 0, AHEAD));
   }
-#pragma unroll
-  for (int i = 0; i < MINE; i++)
-    if (inside(i)) {
-      const float2 g0 = wide(norm.scale[i].x), g1 = wide(norm.scale[i].y);
-      const float2 b0 = wide(norm.shift[i].x), b1 = wide(norm.shift[i].y);
-#pragma unroll
-      for (int pair = 0; pair < PAIRS; pair++)
-        if (is_row(pair)) {
-          const float2 f0 = wide(x[pair * MINE + i].x), f1 = wide(x[pair * MINE + i].y);
-          const float m = mean[pair], d = factor[pair];
-          *(uint2*)(s.input + (pair * 2 + odd) * (K + SKEW) + k(i)) = make_uint2(
-              narrow((f0.x - m) * d * g0.x + b0.x, (f0.y - m) * d * g0.y + b0.y),
-              narrow((f1.x - m) * d * g1.x + b1.x, (f1.y - m) * d * g1.y + b1.y));
-        }
-    }
-}
+  __device__ __forceinline__ void await(const Lane& l, Operand<K>& a, int first, int past) const {
+    while (lacking(a.of, part(l, first, past), turn)) ask(a.of, part(l, first, past));
+  }
+  __device__ __forceinline__ void through(const Lane& l, Operand<K>& a, int first, int past) const {
+    ask(a.of, part(l, first + AHEAD, past + AHEAD));
+  }
+};
+
+// What comes as a whole.
+template <int K> struct Whole {
+  __device__ __forceinline__ void await(const Lane&, Operand<K>&, int, int) const {}
+  __device__ __forceinline__ void through(const Lane&, Operand<K>&, int, int) const {}
+};
 
 // what the splits of each head attended to, weighed into one
-__device__ __forceinline__ void merge(const Step& p, Shared& s, u32 turn) {
-  constexpr int PER_WARP = (HEADS + WARPS - 1) / WARPS, ITEMS = ROWS * PER_WARP;
-  constexpr int LEAST = (ITEMS + 3) / 4, AT_ONCE = LEAST * SPLITS <= 8 ? LEAST : SPLITS < 8 ? 8 / SPLITS : 1;
-  const int tid = thread(), warp = tid / 32, lane = tid % 32, part = lane % 8;
-#pragma unroll 1
-  for (int first = lane / 8; first < ITEMS + lane / 8; first += 4 * AT_ONCE) {
-    uint4 mixed[AT_ONCE * SPLITS];
-    u32 weight[AT_ONCE * SPLITS];
-    const auto head = [&](int m) { return warp + WARPS * ((first + 4 * m) % PER_WARP); };
-    const auto row = [&](int m) { return (first + 4 * m) / PER_WARP; };
-    const auto inside = [&](int m) {
-      return (ITEMS % (4 * AT_ONCE) == 0 || first + 4 * m < ITEMS) && (HEADS % WARPS == 0 || head(m) < HEADS);
-    };
-    const auto at = [&](int i) {
-      return p.mixed + ((row(i / SPLITS) * HEADS + head(i / SPLITS)) * SPLITS + i % SPLITS) * MIXED;
-    };
-    const auto pairs = [&](int i) { return inside(i / SPLITS) ? at(i) + 4 * part : nullptr; };
-    const auto weights = [&](int i) { return inside(i / SPLITS) ? at(i) + HEAD / 2 : nullptr; };
-    do ask(mixed, pairs), ask(weight, weights);
-    while (lacking(mixed, pairs, turn) | lacking(weight, weights, turn));
-#pragma unroll
-    for (int m = 0; m < AT_ONCE; m++)
-      if (inside(m)) {
-        float most = __uint_as_float(weight[m * SPLITS]), sum = 0, out[8] = {};
-#pragma unroll
-        for (int j = 1; j < SPLITS; j++) most = fmaxf(most, __uint_as_float(weight[m * SPLITS + j]));
-#pragma unroll
-        for (int j = 0; j < SPLITS; j++) {
-          const float w = power(__uint_as_float(weight[m * SPLITS + j]) - most);
-          const u32* pair = &mixed[m * SPLITS + j].x;
-          sum += w;
-#pragma unroll
-          for (int e = 0; e < 4; e++) {
-            const float2 f = wide(pair[e]);
-            out[2 * e] += w * f.x, out[2 * e + 1] += w * f.y;
-          }
-        }
-        const float f = 1 / sum;
-        *((uint4*)(s.input + row(m) * (HIDDEN + SKEW) + head(m) * HEAD) + part) = make_uint4(
-            narrow(out[0] * f, out[1] * f), narrow(out[2] * f, out[3] * f),
-            narrow(out[4] * f, out[5] * f), narrow(out[6] * f, out[7] * f));
-      }
-  }
-}
+struct Merged : Whole<HIDDEN> {
+  const u32* mixed;
+  u32 turn;
+  __device__ Merged(const u32* mixed, u32 turn) : mixed(mixed), turn(turn) {}
 
-#if TEXT
-// each head's softmax over the tokens that the row hears; null rows hear none, and over none it is zero
-__device__ __forceinline__ void listen(const Step& p, Shared& s, u32 turn) {
-  constexpr int K = HEADS * TEXT, MINE = (K + CHUNK - 1) / CHUNK;
-  const int tid = thread(), warp = tid / 32, lane = tid % 32;
-  const auto k = [&](int i) { return 64 * (warp + WARPS * i) + 2 * lane; };
-  const auto inside = [&](int i) { return K % CHUNK == 0 || k(i) < K; };
-  uint2 score[BATCH * MINE];
-  receive(score, [&](int i) { return inside(i % MINE) ? p.scores + i / MINE * K + k(i % MINE) : nullptr; }, turn);
+  __device__ __forceinline__ void begin(const Lane& l, Operand<HIDDEN>& a) const {
+    constexpr int CHUNKS = Operand<HIDDEN>::CHUNKS;
+    const auto holds = [&](int chunk) { return Operand<HIDDEN>::holds(l, chunk, ROWS); };
+    const u32* mine = mixed + (l.row * HEADS + l.warp) * SPLITS * MIXED;  // a chunk of a warp is a head
+    const auto split = [&](int i) { return mine + (i / SPLITS * WARPS * SPLITS + i % SPLITS) * MIXED; };
+    const auto pairs = [&](int i) { return holds(i / 2 / SPLITS) ? split(i / 2) + 4 * l.t + i % 2 * 16 : nullptr; };
+    const auto weights = [&](int i) { return SPLITS > 1 && holds(i / SPLITS) ? split(i) + HEAD / 2 : nullptr; };
+    uint4 words[CHUNKS * SPLITS * 2] = {};
+    u32 weight[CHUNKS * SPLITS] = {};
+    do ask(words, pairs), ask(weight, weights);
+    while (lacking(words, pairs, turn) | lacking(weight, weights, turn));
 #pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-    const int first = s.rows[r][0], last = s.rows[r][1];
+    for (int chunk = 0; chunk < CHUNKS; chunk++) {
+      float most = -INFINITY, sum = 0, share[SPLITS];
 #pragma unroll
-    for (int i = 0; i < MINE; i++) {
-      if (!inside(i)) continue;
-      u32 pair = 0;
-      if (r < BATCH) {
-        const int token = k(i) % TEXT;
-        const bool hears0 = token >= first && token < last, hears1 = token + 1 >= first && token + 1 < last;
-        const float x0 = hears0 ? __uint_as_float(score[r * MINE + i].x) : -INFINITY;
-        const float x1 = hears1 ? __uint_as_float(score[r * MINE + i].y) : -INFINITY;
-        float most = fmaxf(x0, x1);
+      for (int j = 0; j < SPLITS; j++) most = fmaxf(most, __uint_as_float(weight[chunk * SPLITS + j]));
 #pragma unroll
-        for (int d = TEXT / 4; d; d /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, d));
-        const float e0 = hears0 ? __expf(x0 - most) : 0, e1 = hears1 ? __expf(x1 - most) : 0;
-        float sum = e0 + e1;
+      for (int j = 0; j < SPLITS; j++)
+        sum += share[j] = power(__uint_as_float(weight[chunk * SPLITS + j]) - most);
+      const float whole = 1 / sum;
 #pragma unroll
-        for (int d = TEXT / 4; d; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-        const float f = sum > 0 ? 1 / sum : 0;
-        pair = narrow(e0 * f, e1 * f);
+      for (int half = 0; half < 2; half++) {
+        uint4& to = a.of[2 * chunk + half];
+        to = words[chunk * SPLITS * 2 + half];
+        if (SPLITS == 1) continue;
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+          float2 out = {};
+#pragma unroll
+          for (int j = 0; j < SPLITS; j++) {
+            const float2 f = wide((&words[(chunk * SPLITS + j) * 2 + half].x)[e]);
+            out.x += share[j] * f.x, out.y += share[j] * f.y;
+          }
+          (&to.x)[e] = narrow(out.x * whole, out.y * whole);
+        }
       }
-      *(u32*)(s.input + r * (K + SKEW) + k(i)) = pair;
     }
   }
-}
+};
+
+#if TEXT
+// each head's softmax, of base-2 scores, over the tokens that the row hears; null rows hear none, and over none it is zero
+struct Heard : Whole<HEADS * TEXT> {
+  const Shared& s;
+  const u32* scores;
+  u32 turn;
+  __device__ Heard(const Shared& s, const u32* scores, u32 turn) : s(s), scores(scores), turn(turn) {}
+
+  __device__ __forceinline__ void begin(const Lane& l, Operand<HEADS * TEXT>& a) const {
+    using A = Operand<HEADS * TEXT>;
+    constexpr int OF_HEAD = TEXT / 4;  // of a lane
+    const u32* mine = scores + l.row * HEADS * TEXT + A::k(l, 0);
+    uint4 words[4 * A::CHUNKS] = {};  // of a chunk eight scores, and the eight 32 behind
+    receive(words, [&](int i) {
+      return A::holds(l, i / 4, BATCH) ? mine + i / 4 * CHUNK + i % 4 / 2 * 32 + i % 2 * 4 : nullptr;
+    }, turn);
+    const int first = s.rows[l.row % ROWS][0], past = l.row < BATCH ? s.rows[l.row % ROWS][1] : 0;
+    float hears[OF_HEAD];
+#pragma unroll
+    for (int e = 0; e < OF_HEAD; e++) {
+      const int token = 8 * l.t + e % 8 + e / 8 * 32;
+      hears[e] = token >= first && token < past ? 0 : -INFINITY;
+    }
+#pragma unroll
+    for (int head = 0; head < A::CHUNKS * 16 / OF_HEAD; head++) {
+      float score[OF_HEAD], most = -1e30f, sum = 0;
+#pragma unroll
+      for (int e = 0; e < OF_HEAD; e++) {
+        const int i = head * OF_HEAD + e;
+        score[e] = __uint_as_float((&words[i / 4].x)[i % 4]) + hears[e];
+        most = fmaxf(most, score[e]);
+      }
+      most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+      most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+#pragma unroll
+      for (int e = 0; e < OF_HEAD; e++) sum += score[e] = power(score[e] - most);
+      sum += __shfl_xor_sync(~0u, sum, 1);
+      sum += __shfl_xor_sync(~0u, sum, 2);
+      const float f = sum > 0 ? 1 / sum : 0;
+#pragma unroll
+      for (int e = 0; e < OF_HEAD; e += 2)
+        (&a.of[(head * OF_HEAD + e) / 8].x)[e % 8 / 2] = narrow(score[e] * f, score[e + 1] * f);
+    }
+  }
+};
 #endif

@@ -11,12 +11,16 @@ def packable(out: int, into: int) -> bool:
 
 
 def pack(weight: Tensor) -> Tensor:
-    """Return `weight` [..., N, K] as [..., N / 8, K / 32, 8, 4, 8]: eight outputs, four lanes of eight k each."""
+    """Return `weight` [..., N, K] as [..., N / 8, K / 32, 8, 4, 2, 2, 2]: eight outputs, four lanes of eight k each.
+
+    Of a lane's four pairs of k the two in the middle change places: the first two that come are one product's.
+    """
     *batch, n, k = weight.shape
-    return weight.view(*batch, n // 8, 8, k // 32, 4, 8).transpose(-4, -3).contiguous()
+    tiles = weight.view(*batch, n // 8, 8, k // 32, 4, 2, 2, 2)
+    return tiles.transpose(-6, -5).transpose(-3, -2).contiguous()
 
 
 def unpack(packed: Tensor) -> Tensor:
     """Return the weight [..., N, K] that `pack` took."""
-    *batch, n, k, _, _, _ = packed.shape
-    return packed.transpose(-4, -3).reshape(*batch, n * 8, k * 32)
+    *batch, n, k, _, _, _, _, _ = packed.shape
+    return packed.transpose(-3, -2).transpose(-6, -5).reshape(*batch, n * 8, k * 32)

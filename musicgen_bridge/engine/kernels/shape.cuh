@@ -14,20 +14,22 @@ constexpr int SLOT = 2 * PIECE;                 // bytes of the ring's slots: a 
 constexpr int FLIGHT = HIDDEN > 1024 ? 2 : 1;   // slots under way at once: more would hold up all other reads
 constexpr int PAST = PIECE / (2 * HEAD);        // positions of a slot of keys and values
 constexpr int GROUP = 8;                        // units at most that share one pass over the activations
-constexpr int SPLITS = BLOCKS < ROWS * HEADS ? 1 : BLOCKS / (ROWS * HEADS);  // blocks that share a row's head
+constexpr int MOST = BLOCKS / (ROWS * HEADS);
+constexpr int SPLITS = MOST < 1 ? 1 : MOST > 8 ? 8 : MOST;  // blocks that share a row's head
 constexpr int NORMS = TEXT ? 3 : 2;
 constexpr int SUMS = 1 + NORMS * LAYERS;         // how often a step writes x
-constexpr bool IN_PARTS = ROWS > 4;             // the widest product's input comes four chunks at a time
-constexpr int WIDEST = !IN_PARTS ? FFN : HIDDEN > 4 * CHUNK ? HIDDEN : 4 * CHUNK;
-constexpr int SKEW = 32;                        // halves between rows of activations, so that they lie in other banks
 #define INFINITY __int_as_float(0x7f800000)
 
 struct Step {
   const u64* weights;     // [LAYERS, 4]: qkv, out, up, down
   const u16* heads;       // [BOOKS * VOCAB, HIDDEN]
-  const u16* norms;       // [LAYERS * NORMS + 1, 2, HIDDEN]: scale, shift
   const u16* queries;     // [LAYERS, HEADS * TEXT, HIDDEN]
   const u16* values;      // [LAYERS, HIDDEN, HEADS * TEXT]
+  // for the maps behind a norm, see `Normed`
+  const float2* qkv_fold;      // [LAYERS, 3 * HIDDEN]
+  const float2* queries_fold;  // [LAYERS, HEADS * TEXT]
+  const float2* up_fold;       // [LAYERS, FFN]
+  const float2* heads_fold;    // [BOOKS * VOCAB]
   const int* rows;        // [ROWS, 3]: the tokens that a row hears, first and one past the last; its row of the cache
   const u16* embedding;   // [BOOKS * (VOCAB + 1), HIDDEN]
   const u16* positions;   // [..., HIDDEN]
@@ -52,16 +54,15 @@ struct Step {
 
 struct Shared {
   u64 weights[LAYERS * 4];
-  float stats[WARPS][ROWS][2];
-  float sums[GROUP][WARPS][ROWS][8];
+  float2 moments[WARPS][ROWS];
+  float sums[GROUP][WARPS][8][(ROWS + 1) / 2 * 2];
   float mixed[WARPS][HEAD];
   float heaviest[WARPS][2];
   u32 counts[256];
   u32 warp_counts[WARPS];
   u32 found[2];
   int start[ROWS], rows[ROWS][3];
-  alignas(16) u16 input[ROWS * (WIDEST + SKEW)];
 };
 constexpr int BEFORE = (sizeof(Shared) + 127) / 128 * 128;  // bytes before the ring
 constexpr int RING = (MEMORY - BEFORE) / (SLOT + 16);      // slots, each with two barriers behind the ring
-static_assert(RING > 2, "the activations leave no room for weights");
+static_assert(RING > 2, "there is no room for weights");

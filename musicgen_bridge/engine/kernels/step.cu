@@ -20,10 +20,11 @@
 // The residual stream is passed on twice: as floats to whoever adds to it next, and as halves to all, which is half of
 // what everybody has to read in three phases of a layer.
 //
-// A product is eight outputs times all of K, a `unit`; block b computes units b, b + blocks, ... of each phase. Rows of
-// activations, up to eight, are the M of mma.m16n8k16, so that a batch of eight costs the tensor cores what one does.
-// A weight is packed as the operand's registers hold it: [N / 8, K / 32, 32 lanes, 8], where lane 4 g + t has
-// W[8 n + g, 32 k + 8 t ... + 7]. (A sum over k may run in any order that both operands share.)
+// A product is eight outputs times all of K, a `unit`; block b computes units b, b + blocks, ... of each phase. Weights
+// are the M of mma.m16n8k16, packed so that four registers loaded at once are its operand, and rows of activations, up
+// to eight, its N, so that a batch of eight costs the tensor cores what one does. The activations come from where they
+// were passed on straight to the registers that the products take them from. A layer norm is part of the product behind
+// it (see `Normed`), so that nobody waits for it.
 //
 // Constants given on the compiler's command line: HIDDEN FFN HEADS LAYERS BOOKS VOCAB BATCH ROWS TEXT BLOCKS MEMORY
 // BF16. MEMORY is what a block has of shared memory, in bytes.
@@ -84,13 +85,13 @@ extern "C" __global__ void __launch_bounds__(THREADS + 128, 1) step(const Step p
   embed(p, ++x);
   block();
   count.tell();
-  Norm norm(p, 0);
-  count.await(BLOCKS);
 #pragma unroll 1
   for (int layer = 0; layer < LAYERS; layer++) {
     lap++;
-    if (turn.first < 3 * HIDDEN / 8) normalise(p, s, norm, x);
-    product<HIDDEN, 3 * HIDDEN, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float) {
+    const Normed<HIDDEN, 3 * HIDDEN> qkv(p.qkv_fold + layer * 3 * HIDDEN, turn);
+    count.await(layer ? ADD : BLOCKS);
+    product<HIDDEN, 3 * HIDDEN>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, qkv,
+                                [&](int row, int n, float sum, float) {
       if (n < HIDDEN) sum *= 1.44269504f / 8;  // the query, for base 2, over the root of HEAD
       pass(p.fresh + row * 3 * HIDDEN + n, sum, lap);
       if (n >= HIDDEN) {
@@ -103,35 +104,34 @@ extern "C" __global__ void __launch_bounds__(THREADS + 128, 1) step(const Step p
     attend(p, s, at, lap);
     if (blockIdx.x < ITEMS) count.tell();
     count.await(ITEMS);
-    if (turn.first < HIDDEN / 8) merge(p, s, lap);
-    product<HIDDEN, HIDDEN, true>(s, at, turn, count, p.x, x, add);
-    norm = Norm(p, layer * NORMS + 1);
-    count.await(ADD);
+    product<HIDDEN, HIDDEN>(s, at, turn, count, Merged(p.mixed, lap), Added<HIDDEN, HIDDEN>(p.x, x), add);
     x++;
 #if TEXT
-    if (turn.first < HEADS * TEXT / 8) normalise(p, s, norm, x);
-    product<HIDDEN, HEADS * TEXT, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float) {
+    const Normed<HIDDEN, HEADS * TEXT> queries(p.queries_fold + layer * HEADS * TEXT, turn);
+    count.await(ADD);
+    product<HIDDEN, HEADS * TEXT>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, queries,
+                                  [&](int row, int n, float sum, float) {
       pass(p.scores + row * HEADS * TEXT + n, sum, lap);
     });
     count.await(QUERIES);
-    if (turn.first < HIDDEN / 8) listen(p, s, lap);
-    product<HEADS * TEXT, HIDDEN, true>(s, at, turn, count, p.x, x, add);
-    norm = Norm(p, layer * NORMS + 2);
-    count.await(ADD);
+    product<HEADS * TEXT, HIDDEN>(s, at, turn, count, Heard(s, p.scores, lap),
+                                  Added<HEADS * TEXT, HIDDEN>(p.x, x), add);
     x++;
 #endif
-    if (turn.first < FFN / 8) normalise(p, s, norm, x);
-    product<HIDDEN, FFN, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float next) {
+    const Normed<HIDDEN, FFN> up(p.up_fold + layer * FFN, turn);
+    count.await(ADD);
+    product<HIDDEN, FFN>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, up,
+                         [&](int row, int n, float sum, float next) {
       if (n % 2 == 0) pass(p.inner + (row * FFN + n) / 2, narrow(gelu(sum), gelu(next)), lap);
     });
     count.await(UP);
-    product<FFN, HIDDEN, true, true>(s, at, turn, count, p.x, x, add, p.inner, lap);
-    norm = Norm(p, (layer + 1) * NORMS);
-    count.await(ADD);
+    product<FFN, HIDDEN>(s, at, turn, count, Halves<FFN>{p.inner, lap}, Added<FFN, HIDDEN>(p.x, x), add);
     x++;
   }
-  if (turn.first < BOOKS * VOCAB / 8) normalise(p, s, norm, x);
-  product<HIDDEN, BOOKS * VOCAB, false>(s, at, turn, count, nullptr, 0, [&](int row, int n, float sum, float) {
+  const Normed<HIDDEN, BOOKS * VOCAB> heads(p.heads_fold, turn);
+  count.await(ADD);
+  product<HIDDEN, BOOKS * VOCAB>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, heads,
+                                 [&](int row, int n, float sum, float) {
     pass(p.logits + row * BOOKS * VOCAB + n, sum, p.launches + 1);
   });
   count.await(HEADS_OF_BOOKS);

@@ -69,9 +69,12 @@ struct Stream {
 
 template <int K, int N> __device__ __forceinline__ void send(const u16* weights, Stream& to) {
   using C = Cut<K, N>;
+#pragma unroll 1
   for (int base = to.turn.first; base < C::UNITS; base += C::STRIDE)
+#pragma unroll 1
     for (int chunk = 0; chunk < C::CHUNKS; chunk += C::DEEP) {
       const u32 bytes = min(C::DEEP * PIECE, K * 16 - chunk * PIECE);
+#pragma unroll 1
       for (int from = 0; from < C::MINE && C::has(base, from); from += C::WIDE) {
         const bool two = C::WIDE == 2 && C::has(base, from + 1);
         const char* unit = (const char*)weights + (u64)(base + from * BLOCKS) * K * 16 + chunk * PIECE;
@@ -116,6 +119,7 @@ __device__ __forceinline__ void send_past(const Step& p, const Shared& s, int la
 
 __device__ __forceinline__ void stream(const Step& p, const Shared& s, Ring ring) {
   Stream to{ring, ring};
+#pragma unroll 1
   for (int layer = 0; layer < LAYERS; layer++) {
     const u64* w = s.weights + 4 * layer;
     send<HIDDEN, 3 * HIDDEN>((const u16*)w[0], to);
