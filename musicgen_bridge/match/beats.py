@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from musicgen_bridge.match.attack import attack_delay
 from musicgen_bridge.match.downbeat import first_downbeat
 from musicgen_bridge.match.novelty import FRAMES, RATE, Floats, novelty
 from musicgen_bridge.match.tempo import Pulse, Tempo, estimate_tempo
@@ -17,9 +18,6 @@ _STRAYS = 0.01
 """Seconds beside a steady pulse from which on the beats are followed: those of steady bands stay within 0.006."""
 _AT_ONCE = (4.0, 8)
 """Seconds and pulses in which a wandering pulse is taken for a straight one, whichever is longer."""
-_ENVELOPE = 2000.0
-"""Values a second of the level in which attacks are looked for."""
-
 
 Strays = tuple[tuple[float, float], ...]
 """Where music does not keep its tempo: seconds of a steady pulse, and how many seconds later it is played there."""
@@ -82,7 +80,7 @@ def find_grid(audio: Floats, session_bpm: float, signature: Signature) -> Grid:
     sixteenths = max(round(pulse.quarters * 4), 1)
     period, phase = _fit_onsets(strengths.onsets, rough, sixteenths)
     strays = _strays(strengths.onsets, replace(rough, period=period, phase=phase), sixteenths)
-    phase += _attack_delay(audio, period, phase, strays)
+    phase += _attack_delay(audio, period, phase, strays, pulse)
     downbeat, sure = first_downbeat(audio, strengths, period, phase, pulse)
     bpm = 60 / period * float(pulse.quarters)
     return Grid(bpm, period * pulse.per_bar, downbeat, rough.confidence, strays, sure)
@@ -152,29 +150,12 @@ def _onset_near(onsets: Floats, time: float, reach: float) -> tuple[float, float
     return (peak + float(np.clip(shift, -0.5, 0.5))) / FRAMES, min(float(top), 4.0)
 
 
-def _attack_delay(audio: Floats, period: float, phase: float, strays: Strays) -> float:
-    """Return by how many seconds the attacks follow the grid, in the median: the onset strength alone is 5 ms coarse.
+def _attack_delay(audio: Floats, period: float, phase: float, strays: Strays, pulse: Pulse) -> float:
+    """Return by how many seconds the attacks follow the grid: the onset strength alone tells where they are steepest.
 
-    The level of the derivative (which weighs treble) at 2 kHz shows where each rise near a beat begins.
+    The pulse's divisions are heard too, since a part may leave out the beats; but no finer ones, which may be swung.
     """
-    slope = np.diff(audio, prepend=0.0) ** 2
-    step = int(RATE / _ENVELOPE)
-    level = np.sqrt(np.convolve(slope, np.ones(2 * step) / (2 * step), "same")[::step])
-    beats = [_played_at(beat, strays) for beat in np.arange(phase, len(audio) / RATE, period)]
-    delays = [attack - beat for beat in beats if (attack := _attack_near(level, beat)) is not None]
-    return float(np.median(delays)) if len(delays) >= max(4, 0.3 * len(beats)) else 0.004
-
-
-def _attack_near(level: Floats, time: float, reach: float = 0.022) -> float | None:
-    """Return when the steepest rise of `level` within `reach` of `time` begins, in seconds; None if nothing rises."""
-    first = max(int((time - reach) * _ENVELOPE), 6)
-    last = min(int((time + reach) * _ENVELOPE), len(level) - 6)
-    if last - first < 20:
-        return None
-    near = level[first:last]
-    steepest = int(np.argmax(near[6:] - near[:-6]))
-    low = near[max(steepest - 4, 0) : steepest + 1].min()
-    rise = near[steepest : steepest + 12]
-    if rise.max() < 2.5 * low + 1e-4 or rise.max() < 0.25 * near.max():
-        return None
-    return (first + steepest + int(np.argmax(rise > low + 0.15 * (rise.max() - low)))) / _ENVELOPE
+    beat = period / (pulse.split if pulse.quarters >= 1 else 1)
+    beats = np.array([_played_at(at, strays) for at in np.arange(phase, len(audio) / RATE, beat)])
+    delay = attack_delay(audio, beats)
+    return 0.004 if delay is None else delay
