@@ -13,26 +13,28 @@ local timing = require("timing")
 local actions = {}
 
 local HEARD_S = 5 -- how much of what comes before a continuation is heard, as the bridge's own default
-local LEAST_HEARD_S = 0.5
-local MOST_VARIATIONS, MOST_BARS, MOST_LETTERS = 32, 1024, 64
+local LEAST_HEARD_S = 0.5 -- how much has to stand before what is made anew
+local MOST_S, MOST_BARS, MOST_LETTERS = 600, 1024, 64
 
 local function merged(keys, words)
   if words.prompt ~= "" then
     keys.prompt = words.prompt
   end
+  if words.best_of > 1 then
+    keys.best_of = words.best_of
+  end
   return keys
 end
 
 local function selected_item(handle)
-  local item = reaper.GetSelectedMediaItem(handle, 0) or message.stop("Select an item first.")
-  return item, reaper.GetActiveTake(item) or message.stop("The selected item holds no take.")
+  local item = place.selected(handle)
+  return item, place.active(handle, item)
 end
 
--- The audio of a take before `till`, as a recording to be continued.
-local function heard_before(handle, folder, item, take, till)
-  local start = timing.of_item(item).from
-  local from = math.max(start, till - HEARD_S)
-  return excerpt.write(take, from - start, till - start, project.sample_rate(handle), folder)
+-- A take's audio from its item's start to its end.
+local function recording(handle, folder, item, take)
+  local whole = timing.of_item(item)
+  return excerpt.write(take, 0, whole.to - whole.from, project.sample_rate(handle), folder)
 end
 
 --- Fills the time selection, on the selected track or a new one.
@@ -42,27 +44,32 @@ function actions.generate(words)
   words = words or ask.words("generate")
   if words then
     local track = reaper.GetSelectedTrack(handle, 0)
-    jobs.start("generate", merged(timing.keys(handle, span), words), words.preset, function(rendered)
-      place.items(handle, track, span, rendered)
-    end)
+    local keys = merged(timing.keys(handle, span), words)
+    jobs.start({ title = "generate", keys = keys, preset = words.preset, place = function(project_handle, rendered)
+      place.items(project_handle, track, span, rendered)
+    end })
   end
 end
 
 --- Follows the selected item's melody, or what lies of it in the time selection; on a new track below it.
-function actions.melody(words)
+function actions.melody()
   local handle, folder = project.current()
   local item, take = selected_item(handle)
   local whole = timing.of_item(item)
   local span = timing.within(handle, item) or whole
-  words = words or ask.words("from melody")
+  local last = reaper.GetExtState(message.TITLE, "melody_part")
+  local caption = "Melody is in lead / all / vocals / bass / other / drums"
+  local words, part = ask.words("from melody", { caption, last ~= "" and last or "lead" })
   if words then
+    reaper.SetExtState(message.TITLE, "melody_part", part, true)
     local keys = merged(timing.keys(handle, span), words)
     local from, to = span.from - whole.from, span.to - whole.from
     keys.melody = excerpt.write(take, from, to, project.sample_rate(handle), folder)
+    keys.melody_part = part
     local track = reaper.GetMediaItem_Track(item)
-    jobs.start("from melody", keys, words.preset, function(rendered)
-      place.below(handle, track, span, rendered)
-    end)
+    jobs.start({ title = "from melody", keys = keys, preset = words.preset, place = function(project_handle, rendered)
+      place.below(project_handle, track, span, rendered)
+    end })
   end
 end
 
@@ -70,36 +77,50 @@ end
 function actions.continue()
   local handle, folder = project.current()
   local item, take = selected_item(handle)
-  local words, bars = ask.words("continue", nil, { "Bars", "4" })
+  local words, bars = ask.words("continue", { "Bars", "4" })
   if words then
-    local till = timing.of_item(item).to
-    local span = timing.bars_from(handle, till, ask.count(bars, "Bars", MOST_BARS))
+    local whole = timing.of_item(item)
+    local span = timing.bars_from(handle, whole.to, ask.count(bars, "Bars", MOST_BARS))
     local keys = merged(timing.keys(handle, span), words)
+    local length = whole.to - whole.from
+    local heard = math.max(0, length - HEARD_S)
     keys.loop = false
-    keys["continue"] = heard_before(handle, folder, item, take, till)
+    keys["continue"] = excerpt.write(take, heard, length, project.sample_rate(handle), folder)
     local track = reaper.GetMediaItem_Track(item)
-    jobs.start("continue", keys, words.preset, function(rendered)
-      place.items(handle, track, span, rendered)
-    end)
+    jobs.start({ title = "continue", keys = keys, preset = words.preset, place = function(project_handle, rendered)
+      place.items(project_handle, track, span, rendered)
+    end })
   end
 end
 
---- Renders what lies of the selected item in the time selection anew, going on from what comes before.
+--- Makes what lies of the selected item in the time selection anew, between what stands before and behind; as further
+-- takes of the item, in which the rest is as it was.
 function actions.regenerate(words)
   local handle, folder = project.current()
   local item, take = selected_item(handle)
+  local whole = timing.of_item(item)
   local span = timing.within(handle, item)
     or message.stop("Make a time selection over a part of the selected item first.")
-  words = words or ask.words("regenerate", (place.noted(item) or {}).prompt)
+  if span.from - whole.from < LEAST_HEARD_S then
+    message.stop("Begin the time selection half a second or more into the item: the model goes on from what is there.")
+  end
+  if whole.to - whole.from > MOST_S then
+    message.stop("The item is longer than ten minutes: split it around the time selection first.")
+  end
+  local count = "1"
+  if not words then
+    words, count = ask.words("regenerate", { "Takes", "1" }, (place.noted(item) or {}).prompt, true)
+  end
   if words then
-    local keys = merged(timing.keys(handle, span), words)
-    keys.loop = false
-    if span.from - timing.of_item(item).from >= LEAST_HEARD_S then
-      keys["continue"] = heard_before(handle, folder, item, take, span.from)
-    end
-    jobs.start("regenerate", keys, words.preset, function(rendered)
-      place.within(handle, item, span, rendered)
-    end)
+    local keys = timing.around(handle, span)
+    keys.prompt = words.prompt ~= "" and words.prompt or nil
+    keys.variations = ask.count(count, "Takes", ask.MOST_TAKES)
+    keys.fill = recording(handle, folder, item, take)
+    keys.fill_start, keys.fill_end = span.from - whole.from, span.to - whole.from
+    keys.bits = 32 -- so that what stays is the same to the last bit
+    jobs.start({ title = "regenerate", keys = keys, preset = words.preset, place = function(project_handle, rendered)
+      place.into(project_handle, item, whole, rendered)
+    end })
   end
 end
 
@@ -107,14 +128,14 @@ end
 function actions.variations()
   local handle = project.current()
   local span = timing.selected(handle)
-  local words, count = ask.words("variations", nil, { "Takes", "3" })
+  local words, count = ask.words("variations", { "Takes", "3" })
   if words then
     local keys = merged(timing.keys(handle, span), words)
-    keys.variations = ask.count(count, "Takes", MOST_VARIATIONS)
+    keys.variations = ask.count(count, "Takes", ask.MOST_TAKES)
     local track = reaper.GetSelectedTrack(handle, 0)
-    jobs.start("variations", keys, words.preset, function(rendered)
-      place.items(handle, track, span, rendered)
-    end)
+    jobs.start({ title = "variations", keys = keys, preset = words.preset, place = function(project_handle, rendered)
+      place.items(project_handle, track, span, rendered)
+    end })
   end
 end
 
@@ -124,27 +145,29 @@ function actions.parts()
   local span = timing.selected(handle)
   local last = reaper.GetExtState(message.TITLE, "parts")
   local caption = "Parts; each is name: prompt"
-  local answers = ask.fields("parts", { { caption, last ~= "" and last or "drums: tight break; bass: deep sub" } })
+  local answers = ask.fields("parts", {
+    { caption, last ~= "" and last or "drums: tight break; bass: deep sub" },
+    { "Best of how many takes", ("%d"):format(ask.last().best_of) },
+  })
   if answers then
     reaper.SetExtState(message.TITLE, "parts", answers[1], true)
-    local keys = timing.keys(handle, span)
+    local best_of = ask.count(answers[2], "Best of", ask.MOST_TAKES)
+    local keys = merged(timing.keys(handle, span), { prompt = "", best_of = best_of })
     keys.parts = answers[1]
     local track = reaper.GetSelectedTrack(handle, 0)
-    jobs.start("parts", keys, nil, function(rendered)
-      place.items(handle, track, span, rendered)
-    end)
+    jobs.start({ title = "parts", keys = keys, place = function(project_handle, rendered)
+      place.items(project_handle, track, span, rendered)
+    end })
   end
 end
 
 -- Render keys with the whole of an item as the recording, and its take's name for what is made of it.
 local function recorded(handle, folder, item, take)
-  local whole = timing.of_item(item)
   local _, name = reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", "", false)
-  local rate = project.sample_rate(handle)
   return {
-    file = excerpt.write(take, 0, whole.to - whole.from, rate, folder),
+    file = recording(handle, folder, item, take),
     name = name:gsub("%c", " "):sub(1, (utf8.offset(name, MOST_LETTERS + 1) or #name + 1) - 1),
-    sample_rate = rate,
+    sample_rate = project.sample_rate(handle),
   }
 end
 
@@ -156,9 +179,9 @@ function actions.split()
   local keys = recorded(handle, folder, item, take)
   keys.separate, keys.seconds = "drums, bass, other, vocals", span.to - span.from
   keys.match, keys.loop, keys.loudness, keys.bits = false, false, "off", 32
-  jobs.start("split", keys, nil, function(rendered)
-    place.instead(handle, item, span, rendered)
-  end, "fit")
+  jobs.start({ title = "split", keys = keys, word = "fit", place = function(project_handle, rendered)
+    place.instead(project_handle, item, span, rendered)
+  end })
 end
 
 --- Brings the selected item to the project's tempo: into the time selection, else as many bars as it has from where it
@@ -178,9 +201,9 @@ function actions.fit()
   for name, value in pairs(tempo) do
     keys[name] = value
   end
-  jobs.start("fit", keys, nil, function(rendered)
-    place.instead(handle, item, span or { from = from, to = from + rendered[1].length }, rendered)
-  end, "fit")
+  jobs.start({ title = "fit", keys = keys, word = "fit", place = function(project_handle, rendered)
+    place.instead(project_handle, item, span or { from = from, to = from + rendered[1].length }, rendered)
+  end })
 end
 
 --- Renders the selected item's request once more with a new seed, as a further take of it.
@@ -196,9 +219,9 @@ function actions.again()
   for name, value in pairs(timing.keys(handle, span)) do
     keys[name] = value
   end
-  jobs.start("again", keys, nil, function(rendered)
-    place.into(handle, item, span, rendered)
-  end)
+  jobs.start({ title = "again", keys = keys, place = function(project_handle, rendered)
+    place.into(project_handle, item, span, rendered)
+  end })
 end
 
 --- Ends every render that was started from this Reaper.

@@ -3,9 +3,9 @@
 
 local command = require("command")
 local history = require("history")
-local json = require("json")
 local message = require("message")
 local project = require("project")
+local sidecar = require("sidecar")
 local spool = require("spool")
 
 local jobs = {}
@@ -14,13 +14,11 @@ local LOOK_S = 0.2 -- how often a report is read
 local SILENCE_S = 60 -- for the program to start, or to end when it was cancelled
 local BUILD_PEAKS = 40047 -- Peaks: Build any missing peaks
 
--- What a stem's sidecar adds to the report: its part, and the whole request.
 local function described(stem)
-  local sidecar = stem.path:gsub("%.%w+$", ".json")
-  local take = json.decode(spool.read(sidecar) or message.stop("The file beside the stem is missing:\n" .. sidecar))
+  local take, beside = sidecar.of(stem.path)
   return {
     path = stem.path,
-    sidecar = sidecar,
+    sidecar = beside,
     seed = stem.seed,
     length = stem.frames / stem.sample_rate,
     part = take.part,
@@ -29,15 +27,15 @@ local function described(stem)
   }
 end
 
-local function finish(job, stems)
+local function finish(job, handle, stems)
   local rendered = {}
   for index, stem in ipairs(stems) do
     rendered[index] = described(stem)
   end
   reaper.PreventUIRefresh(1)
-  reaper.Undo_BeginBlock2(job.handle)
-  local ok, why = pcall(job.place, rendered)
-  reaper.Undo_EndBlock2(job.handle, "musicgen-bridge: " .. job.title, -1)
+  reaper.Undo_BeginBlock2(handle)
+  local ok, why = pcall(job.place, handle, rendered)
+  reaper.Undo_EndBlock2(handle, "musicgen-bridge: " .. job.title, -1)
   reaper.PreventUIRefresh(-1)
   reaper.UpdateArrange()
   if not ok then
@@ -45,10 +43,24 @@ local function finish(job, stems)
   end
   reaper.Main_OnCommand(BUILD_PEAKS, 0)
   local first = rendered[1]
-  if first.request.mode == "fit" then
+  if first.request.mode == "fit" or first.request.mode == "recut" then
     return -- there are no words to choose again
   end
-  history.add(job.handle, { prompt = first.request.prompt or "", preset = job.preset, seed = first.seed })
+  history.add(handle, { prompt = first.request.prompt or "", preset = job.preset, seed = first.seed })
+end
+
+local function begin(job)
+  local keys = type(job.keys) == "function" and job.keys() or job.keys
+  if job.word ~= "recut" then -- that writes beside its take
+    keys.project = job.folder
+  end
+  local words = { job.word or "render", "--spool", spool.submit(job.id, keys) }
+  if job.preset then
+    words[#words + 1] = "--preset"
+    words[#words + 1] = tostring(job.preset)
+  end
+  command.background(words)
+  job.deadline = reaper.time_precise() + SILENCE_S
 end
 
 -- Stops where the program never began to report, or goes on although it was cancelled.
@@ -71,6 +83,16 @@ end
 
 -- Returns true while there is more to wait for.
 local function look(job)
+  if not job.begun then
+    if spool.cancelled(job.id) then
+      return false
+    end
+    job.begun = not spool.waits(job.id, job.lane)
+    if job.begun then
+      begin(job)
+    end
+    return true
+  end
   local report = spool.report(job.id)
   if not report or report.progress then
     return wait(job, report)
@@ -81,14 +103,15 @@ local function look(job)
     end
     return false
   end
-  if not reaper.ValidatePtr(job.handle, "ReaProject*") then
+  local handle, in_front = project.find(job.path)
+  if not handle then
     message.stop("The project was closed meanwhile. The stem lies here:\n" .. report.stems[1].path)
   end
-  if reaper.EnumProjects(-1) ~= job.handle then
+  if not in_front then
     message.progress(job.title .. " is ready; it is placed when you come back to its project")
     return true
   end
-  finish(job, report.stems)
+  finish(job, handle, report.stems)
   return false
 end
 
@@ -119,24 +142,13 @@ local function follow(job)
   step()
 end
 
---- Renders `keys` over a preset (its number, or nil), then calls `place` with the takes in one undo block `title`.
--- The program's command is `render` unless another is named.
-function jobs.start(title, keys, preset, place, word)
-  local handle, folder = project.current()
-  keys.project = folder
-  local id, file = spool.submit(keys)
-  local words = { word or "render", "--spool", file }
-  if preset then
-    words[#words + 1] = "--preset"
-    words[#words + 1] = tostring(preset)
-  end
-  local ok, why = pcall(command.background, words)
-  if not ok then
-    spool.clear(id)
-    error(why, 0)
-  end
-  local deadline = reaper.time_precise() + SILENCE_S
-  follow({ id = id, handle = handle, title = title, preset = preset, place = place, deadline = deadline })
+--- Starts a job: its `title`, the render `keys` (or a function that makes them when its turn has come), perhaps a
+-- `preset` (its number) below them, the program's `word` (else `render`) and a `lane`, whose jobs go one after the
+-- other. At its end `place(handle, rendered)` is called in one undo block.
+function jobs.start(job)
+  local _, folder, path = project.current()
+  job.folder, job.path, job.id = folder, path, spool.enter(job.lane)
+  follow(job)
 end
 
 return jobs

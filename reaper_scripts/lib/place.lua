@@ -2,13 +2,39 @@
 -- Puts rendered takes on tracks and into items; whoever calls it opens the undo block.
 
 local json = require("json")
+local message = require("message")
+local sidecar = require("sidecar")
 local timing = require("timing")
 
 local place = {}
 
-local FADE_S = 0.01
-local EDGE_S = 0.001 -- nearer than this to an item's edge nothing of it is left over
+local EDGE_S = 0.001 -- lengths that differ by less are the same
 local NOTE = "musicgen-bridge "
+local HOW_IT_SOUNDS = { "D_VOL", "D_PAN", "D_PITCH", "B_PPITCH", "I_PITCHMODE", "I_CHANMODE" }
+
+local function there(handle, pointer, kind)
+  return pointer and reaper.ValidatePtr2(handle, pointer, kind) and pointer or nil
+end
+
+--- Returns the selected item; stops where none is.
+function place.selected(handle)
+  return reaper.GetSelectedMediaItem(handle, 0) or message.stop("Select an item first.")
+end
+
+--- Returns the active take of an item; stops where the item is gone or holds none.
+function place.active(handle, item)
+  local take = there(handle, item, "MediaItem*") and reaper.GetActiveTake(item)
+  return take or message.stop("The selected item holds no take.")
+end
+
+--- Returns the file that a take plays; stops where it plays none.
+function place.file(take)
+  local path = reaper.GetMediaSourceFileName(reaper.GetMediaItemTake_Source(take))
+  if path == "" then
+    message.stop("The selected item's take plays no file of its own: it is MIDI, reversed or a section of one.")
+  end
+  return path
+end
 
 --- Returns the render keys that an item's notes hold, or nil.
 function place.noted(item)
@@ -37,31 +63,35 @@ local function again(take)
 end
 
 local function title(one)
+  if one.title then
+    return one.title
+  end
   local request, part = one.request, one.part.name
   if request.mode == "fit" then
     local name = request.name or "fitted"
     return part ~= "" and name .. ": " .. part or name
   end
-  return ("%s (seed %d)"):format(part ~= "" and part or request.prompt or "unconditional", one.seed)
+  return ("%s (seed %d)"):format(part ~= "" and part or request.prompt or request.mode, one.seed)
 end
 
---- Adds rendered takes to an item, the first of them active.
-function place.takes(item, rendered)
-  for index, one in ipairs(rendered) do
+-- Adds rendered takes to an item; the first of them becomes the active one and is returned.
+local function add(item, rendered)
+  local first
+  for _, one in ipairs(rendered) do
     local take = reaper.AddTakeToMediaItem(item)
     reaper.SetMediaItemTake_Source(take, reaper.PCM_Source_CreateFromFile(one.path))
     reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", title(one), true)
-    if index == 1 then
-      reaper.SetActiveTake(take)
-    end
+    first = first or take
   end
+  reaper.SetActiveTake(first)
+  return first
 end
 
 local function new_item(track, span, rendered)
   local item = reaper.AddMediaItemToTrack(track)
   reaper.SetMediaItemInfo_Value(item, "D_POSITION", span.from)
   reaper.SetMediaItemInfo_Value(item, "D_LENGTH", span.to - span.from)
-  place.takes(item, rendered)
+  add(item, rendered)
   local note = { sidecar = rendered[1].sidecar, render = again(rendered[1]) }
   reaper.GetSetMediaItemInfo_String(item, "P_NOTES", NOTE .. json.encode(note), true)
   return item
@@ -87,10 +117,6 @@ local function by_part(rendered)
     last[#last + 1] = one
   end
   return parts
-end
-
-local function there(handle, pointer, kind)
-  return pointer and reaper.ValidatePtr2(handle, pointer, kind) and pointer or nil
 end
 
 --- Makes an item of each part at a stretch of time, its variations as takes: on the track, parts on new ones below it.
@@ -127,36 +153,42 @@ end
 --- Adds takes to an item that is still there, else makes a new one of them.
 function place.into(handle, item, span, rendered)
   if there(handle, item, "MediaItem*") then
-    place.takes(item, rendered)
+    add(item, rendered)
   else
     place.items(handle, nil, span, rendered)
   end
 end
 
-local function fade(item, name, seconds)
-  reaper.SetMediaItemInfo_Value(item, name, seconds)
+-- How long an item is that plays all of a take once.
+local function once(take)
+  local length = reaper.GetMediaSourceLength(reaper.GetMediaItemTake_Source(take))
+  return length / reaper.GetMediaItemTakeInfo_Value(take, "D_PLAYRATE")
 end
 
---- Puts a take in the place of a stretch of an item; what is left of it reaches into the stretch and is faded across.
-function place.within(handle, item, span, rendered)
-  local whole = there(handle, item, "MediaItem*") and timing.of_item(item)
-  if not whole or span.from < whole.from - EDGE_S or span.to > whole.to + EDGE_S then
-    return place.items(handle, nil, span, rendered) -- it was moved or deleted while the bridge rendered
+-- Has a cut sound as the take that it was cut from, from the same beat of it on.
+local function liken(cut, take, faster)
+  for _, value in ipairs(HOW_IT_SOUNDS) do
+    reaper.SetMediaItemTakeInfo_Value(cut, value, reaper.GetMediaItemTakeInfo_Value(take, value))
   end
-  local track = reaper.GetMediaItem_Track(item)
-  local across = math.min(FADE_S, (span.to - span.from) / 4)
-  local new = new_item(track, span, rendered)
-  local middle = item
-  if span.from > whole.from + EDGE_S then
-    middle = reaper.SplitMediaItem(item, span.from + across)
-    fade(item, "D_FADEOUTLEN", across)
-    fade(new, "D_FADEINLEN", across)
+  reaper.SetMediaItemTakeInfo_Value(cut, "D_STARTOFFS", reaper.GetMediaItemTakeInfo_Value(take, "D_STARTOFFS") / faster)
+  if math.abs(faster - 1) < 1e-9 then -- else it is played at the project's tempo
+    reaper.SetMediaItemTakeInfo_Value(cut, "D_PLAYRATE", reaper.GetMediaItemTakeInfo_Value(take, "D_PLAYRATE"))
   end
-  if span.to < whole.to - EDGE_S then
-    fade(reaper.SplitMediaItem(middle, span.to - across), "D_FADEINLEN", across)
-    fade(new, "D_FADEOUTLEN", across)
+end
+
+--- Adds what was cut of an item's take to the item, which stays as long as it is, or as long as its take if it was so.
+function place.cut(handle, item, take, span, rendered)
+  if not there(handle, take, "MediaItem_Take*") then
+    return place.into(handle, item, span, rendered)
   end
-  reaper.DeleteTrackMediaItem(track, middle)
+  local _, name = reaper.GetSetMediaItemTakeInfo_String(take, "P_NAME", "", false)
+  rendered[1].title = ("%s, cut %d"):format(name:gsub(", cut %d+$", ""), reaper.CountTakes(item))
+  local here, before = timing.of_item(item), once(take)
+  local cut = add(item, rendered)
+  liken(cut, take, rendered[1].request.bpm / sidecar.of(place.file(take)).request.bpm)
+  if math.abs(here.to - here.from - before) < EDGE_S then
+    reaper.SetMediaItemInfo_Value(item, "D_LENGTH", once(cut))
+  end
 end
 
 return place

@@ -6,7 +6,7 @@ local message = require("message")
 
 local spool = {}
 
-local RUNNING = "running" -- ids of the renders of this run of Reaper, with blanks between
+local RUNNING = "running" -- ids of the renders of this run of Reaper, in the order of their start, with blanks between
 
 local function base(id)
   return reaper.GetResourcePath() .. "/musicgen-bridge/" .. id .. ".json"
@@ -17,6 +17,14 @@ local function write(path, text)
   if not (file and file:write(text) and file:close()) then
     message.stop("A file could not be written:\n" .. path)
   end
+end
+
+local function running()
+  return reaper.GetExtState(message.TITLE, RUNNING):gmatch("%S+")
+end
+
+local function run(ids)
+  reaper.SetExtState(message.TITLE, RUNNING, ids, false)
 end
 
 --- Returns the whole text of a file, or nil.
@@ -35,13 +43,44 @@ function spool.new_id()
   return (reaper.genGuid(""):gsub("[^%w-]", ""))
 end
 
---- Writes a request's render keys; returns its id and the file for `--spool`.
-function spool.submit(keys)
+local entered -- ids of this script's renders, once there was one
+
+--- Enters a render among those of this Reaper and returns its id; those of one lane (a name, or nil) go one after the
+-- other. Who ends the script ends its renders.
+function spool.enter(lane)
+  if not entered then
+    entered = {}
+    reaper.atexit(function()
+      for id in pairs(entered) do
+        write(base(id) .. ".cancel", "")
+        spool.forget(id)
+      end
+    end)
+  end
   reaper.RecursiveCreateDirectory(reaper.GetResourcePath() .. "/musicgen-bridge", 0)
-  local id = spool.new_id()
+  local id = (lane and lane .. "." or "") .. spool.new_id()
+  entered[id] = true
+  run(reaper.GetExtState(message.TITLE, RUNNING) .. " " .. id)
+  return id
+end
+
+--- Returns whether a render of the same lane was entered before and has not ended.
+function spool.waits(id, lane)
+  for one in running() do
+    if one == id then
+      return false
+    end
+    if lane and one:sub(1, #lane + 1) == lane .. "." then
+      return true
+    end
+  end
+  return false
+end
+
+--- Writes a request's render keys; returns the file for `--spool`.
+function spool.submit(id, keys)
   write(base(id), json.encode(keys))
-  reaper.SetExtState(message.TITLE, RUNNING, reaper.GetExtState(message.TITLE, RUNNING) .. " " .. id, false)
-  return id, base(id)
+  return base(id)
 end
 
 --- Returns the report of a render as a table, or nil before there is one.
@@ -53,7 +92,7 @@ end
 --- Asks every render of this Reaper to end; returns how many there are.
 function spool.cancel()
   local count = 0
-  for id in reaper.GetExtState(message.TITLE, RUNNING):gmatch("%S+") do
+  for id in running() do
     write(base(id) .. ".cancel", "")
     count = count + 1
   end
@@ -64,18 +103,24 @@ function spool.cancelled(id)
   return reaper.file_exists(base(id) .. ".cancel")
 end
 
+--- Takes a render out of those of this Reaper.
+function spool.forget(id)
+  entered[id] = nil
+  local left = {}
+  for one in running() do
+    if one ~= id then
+      left[#left + 1] = one
+    end
+  end
+  run(table.concat(left, " "))
+end
+
 --- Removes a render's files and forgets it.
 function spool.clear(id)
   for _, ending in ipairs({ "", ".report", ".cancel" }) do
     os.remove(base(id) .. ending)
   end
-  local left = {}
-  for one in reaper.GetExtState(message.TITLE, RUNNING):gmatch("%S+") do
-    if one ~= id then
-      left[#left + 1] = one
-    end
-  end
-  reaper.SetExtState(message.TITLE, RUNNING, table.concat(left, " "), false)
+  spool.forget(id)
 end
 
 return spool

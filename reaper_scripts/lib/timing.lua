@@ -63,20 +63,29 @@ local function tempo_at(handle, time)
   return bpm
 end
 
--- The tempo at both ends of a stretch without markers. Reaper's own tempo may count other notes than quarters, so it
--- gives only the ratio of the ends; their mean is the quarters that the map counts, over the minutes.
-local function ends(handle, from, to)
+-- In quarter notes a minute: Reaper's own tempo may count other notes.
+local function mean(handle, from, to)
   local quarters = reaper.TimeMap2_timeToQN(handle, to) - reaper.TimeMap2_timeToQN(handle, from)
-  local mean = quarters * 60 / (to - from)
+  return quarters * 60 / (to - from)
+end
+
+-- The tempo at both ends of a stretch without markers: Reaper's own gives only their ratio.
+local function ends(handle, from, to)
+  local middle = mean(handle, from, to)
   local first, last = tempo_at(handle, from + SOON), tempo_at(handle, to - SOON)
   if math.abs(first - last) < 1e-4 then
-    return mean, mean
+    return middle, middle
   end
-  return 2 * mean * first / (first + last), 2 * mean * last / (first + last)
+  return 2 * middle * first / (first + last), 2 * middle * last / (first + last)
 end
 
 local function meter_at(handle, time)
   return ("%d/%d"):format(reaper.TimeMap_GetTimeSigAtTime(handle, time + SOON))
+end
+
+--- Returns the render keys of the tempo around a stretch: its mean, and the meter that it begins in.
+function timing.around(handle, span)
+  return { bpm = rounded(mean(handle, span.from, span.to), 6), signature = meter_at(handle, span.from) }
 end
 
 local function shortest(value)

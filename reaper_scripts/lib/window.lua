@@ -8,35 +8,41 @@ local daemon = require("daemon")
 local history = require("history")
 local json = require("json")
 local message = require("message")
+local recut = require("recut")
 
 local window = {}
 
-local WIDTH, HEIGHT, MARGIN, ROW, TEXT = 520, 470, 12, 30, 16
+local WIDTH, HEIGHT, MARGIN, ROW, TEXT = 520, 500, 12, 30, 16
 local ESCAPE, ENTER, BACKSPACE = 27, 13, 8
 local UNICODE = 0x75000000 -- gfx.getchar: "u" in the highest byte, then the code point
 
 local state
 
-local function words()
-  ask.keep(state.words)
-  return state.words
+local function nudge(beats, milliseconds)
+  return function() recut.nudge(beats, milliseconds) end
 end
 
--- What takes words has them from the window; the others ask for more, in a dialog that begins with these words.
+-- What takes words has them from the window; the others ask for more, in a dialog that begins with these words. What
+-- moves to the left comes earlier.
 local BUTTONS = {
-  { "Generate", function() actions.generate(words()) end },
-  { "From melody", function() actions.melody(words()) end },
-  { "Regenerate", function() actions.regenerate(words()) end },
-  { "Again", actions.again },
-  { "Continue…", function() words() actions.continue() end },
-  { "Variations…", function() words() actions.variations() end },
+  { "Generate", function() actions.generate(state.words) end },
+  { "From melody…", actions.melody },
+  { "Continue…", actions.continue },
   { "Parts…", actions.parts },
+  { "Again", actions.again },
+  { "Variations…", actions.variations },
+  { "Regenerate", function() actions.regenerate(state.words) end },
+  { "Cut anew…", recut.ask },
+  { "< Beat", nudge(1, 0) },
+  { "Beat >", nudge(-1, 0) },
+  { "< 10 ms", nudge(0, 10) },
+  { "10 ms >", nudge(0, -10) },
   { "Split", actions.split },
   { "Fit", actions.fit },
-  { "Cancel", actions.cancel },
   { "Start daemon", daemon.start },
   { "Stop daemon", daemon.stop },
 }
+local CHOICES = { 1, 2, 4, 8 } -- of how many takes the best is kept
 local COLUMNS = 4
 
 local function presets()
@@ -70,6 +76,14 @@ local function choose_preset()
   end
 end
 
+local function choose_best_of()
+  local entries = {}
+  for index, count in ipairs(CHOICES) do
+    entries[index] = ("%sBest of %d"):format(count == state.words.best_of and "!" or "", count)
+  end
+  state.words.best_of = CHOICES[gfx.showmenu(table.concat(entries, "|"))] or state.words.best_of
+end
+
 local function colour(grey)
   gfx.set(grey, grey, grey, 1)
 end
@@ -85,6 +99,20 @@ local function box(x, y, w, label, grey)
   return inside and state.clicked
 end
 
+-- Runs an action that begins with the words of the window; those of its dialog are the window's then.
+local function act(run)
+  ask.keep(state.words)
+  message.guard(run)
+  state.words = ask.last()
+end
+
+local function press(x, y, w, label, run)
+  if box(x, y, w, label, 0.25) then
+    state.clicked = false -- what it does may ask the musician, and draws again when it is done
+    act(run)
+  end
+end
+
 local function label_of(entry)
   local preset = entry.preset and state.names[entry.preset]
   return ("%s%s (seed %d)"):format(entry.prompt, preset and "  [" .. preset .. "]" or "", entry.seed)
@@ -94,8 +122,12 @@ local function draw_words(y)
   local full = gfx.w - 2 * MARGIN
   box(MARGIN, y, full, state.words.prompt .. "_", 0.12)
   local name = state.words.preset and (state.names[state.words.preset] or state.words.preset) or "none"
-  if box(MARGIN, y + ROW, full, "Preset: " .. name, 0.25) then
+  local width = full // COLUMNS
+  if box(MARGIN, y + ROW, full - width - 4, "Preset: " .. name, 0.25) then
     choose_preset()
+  end
+  if box(MARGIN + full - width, y + ROW, width - 4, ("Best of %d"):format(state.words.best_of), 0.25) then
+    choose_best_of()
   end
   return y + 2 * ROW + MARGIN
 end
@@ -104,10 +136,7 @@ local function draw_buttons(y)
   local width = (gfx.w - 2 * MARGIN) // COLUMNS
   for index, button in ipairs(BUTTONS) do
     local column, row = (index - 1) % COLUMNS, (index - 1) // COLUMNS
-    if box(MARGIN + column * width, y + row * ROW, width - 4, button[1], 0.25) then
-      state.clicked = false -- what it does may ask the musician, and draws again when it is done
-      message.guard(button[2])
-    end
+    press(MARGIN + column * width, y + row * ROW, width - 4, button[1], button[2])
   end
   return y + ((#BUTTONS - 1) // COLUMNS + 1) * ROW + MARGIN
 end
@@ -115,17 +144,19 @@ end
 local function draw_progress(y)
   local text = reaper.GetExtState(message.TITLE, "progress")
   local percent = tonumber(text:match("(%d+) %%$")) or 0
-  local full = gfx.w - 2 * MARGIN
+  local width = (gfx.w - 2 * MARGIN) // COLUMNS
+  local full = (COLUMNS - 1) * width - 4
   box(MARGIN, y, full, text, 0.12)
   gfx.set(0.3, 0.6, 0.4, 0.5)
   gfx.rect(MARGIN, y, full * percent / 100, ROW - 4, 1)
+  press(MARGIN + full + 4, y, width - 4, "Cancel", actions.cancel)
   return y + ROW + MARGIN
 end
 
 local function draw_history(y)
   for _, entry in ipairs(history.list((reaper.EnumProjects(-1)))) do
     if y + ROW <= gfx.h and box(MARGIN, y, gfx.w - 2 * MARGIN, label_of(entry), 0.18) then
-      state.words = { prompt = entry.prompt, preset = entry.preset }
+      state.words = { prompt = entry.prompt, preset = entry.preset, best_of = state.words.best_of }
     end
     y = y + ROW
   end
@@ -136,7 +167,7 @@ local function typed(key)
   if key == BACKSPACE then
     state.words.prompt = prompt:sub(1, (utf8.offset(prompt, -1) or 1) - 1)
   elseif key == ENTER then
-    message.guard(actions.generate, words())
+    act(function() actions.generate(state.words) end)
   elseif key >= 32 and key < 127 or key >= 160 and key < 256 then
     state.words.prompt = prompt .. utf8.char(key)
   elseif key >> 24 == UNICODE >> 24 then

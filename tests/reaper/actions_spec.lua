@@ -42,7 +42,7 @@ local made -- the first item that was generated: its file and its notes
 local function generated()
   if not made then
     world.project.selection = { 2 * BAR, 4 * BAR }
-    act("generate", { "techno, one loop", "" })
+    act("generate", { "techno, one loop", "", "1" })
     local item = track.items[1]
     made = { path = item.takes[1].source.path, notes = item.texts.P_NOTES }
     open()
@@ -65,7 +65,7 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
 
   it("a time selection is filled to the sample, in one undo block", function()
     world.project.selection = { 2 * BAR, 4 * BAR }
-    act("generate", { "dusty break, \"loose\" `snare` it's", "" })
+    act("generate", { "dusty break, \"loose\" `snare` it's", "", "1" })
     assert.same({}, world.boxes)
     assert.same({ open = 0, "musicgen-bridge: generate" }, world.undo)
     assert.equal(1, #track.items)
@@ -110,7 +110,7 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
 
   it("cancel ends the render and leaves nothing", function()
     world.project.selection = { 0, 60 * BAR }
-    world.answers = { { "slow pad", "" } }
+    world.answers = { { "slow pad", "", "1" } }
     stub.run("musicgen-bridge_generate.lua")
     stub.turn(function() return (world.help[#world.help] or ""):find("generating") end)
     stub.run("musicgen-bridge_cancel.lua")
@@ -122,7 +122,7 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
 
   it("a failure is shown in the bridge's own words and leaves no item", function()
     world.project.path, world.project.selection = "/no such folder/song.rpp", { 0, BAR }
-    act("generate", { "techno", "" })
+    act("generate", { "techno", "", "1" })
     assert.equal(1, #world.boxes)
     assert.truthy(world.boxes[1]:find("/no such folder", 1, true))
     assert.same({}, track.items)
@@ -131,7 +131,7 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
 
   it("a preset stands below the words", function()
     world.project.selection, world.project.selected_track = { 0, BAR }, nil
-    act("generate", { "", "3" })
+    act("generate", { "", "3", "1" })
     assert.same({}, world.boxes)
     assert.equal(2, #world.project.tracks)
     local request = sidecar(world.project.tracks[2].items[1].takes[1]).request
@@ -144,7 +144,7 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
     world.project.markers[3] = { time = 2 * BAR, bpm = 100, glides = true }
     world.project.markers[4] = { time = 3 * BAR, bpm = 90 }
     world.project.selection = { 0, 3 * BAR }
-    act("generate", { "techno", "" })
+    act("generate", { "techno", "", "1" })
     local item = track.items[1]
     local request = sidecar(item.takes[1]).request
     assert.same({ nil, "7/8" }, { request.bars, request.signature })
@@ -167,9 +167,18 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
     assert.is_nil(second.tempo_map)
   end)
 
+  it("the best of several takes is kept", function()
+    world.project.selection = { 0, BAR }
+    act("generate", { "techno", "", "2" })
+    assert.same({}, world.boxes)
+    local take = sidecar(track.items[1].takes[1])
+    assert.same({ 1, 2, 2 }, { #track.items[1].takes, take.request.best_of, #take.report.candidates })
+    assert.equal("2", world.ext["musicgen-bridge/best_of"])
+  end)
+
   it("variations become takes of one item", function()
     world.project.selection = { 0, BAR }
-    act("variations", { "techno", "", "3" })
+    act("variations", { "techno", "", "1", "3" })
     assert.same({}, world.boxes)
     assert.equal(1, #track.items)
     assert.equal(3, #track.items[1].takes)
@@ -184,7 +193,7 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
 
   it("parts become tracks, and again renders one part only", function()
     world.project.selection = { BAR, 2 * BAR }
-    act("parts", { "drums: tight break; bass: sub" })
+    act("parts", { "drums: tight break; bass: sub", "1" })
     assert.same({}, world.boxes)
     local tracks = world.project.tracks
     assert.same({ 0, 1, 1 }, { #tracks[1].items, #tracks[2].items, #tracks[3].items })
@@ -201,42 +210,53 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
   it("an item's melody is followed, as far as it lies in the time selection", function()
     generated()
     world.project.selection = { 3 * BAR, 9 * BAR }
-    act("melody", { "warm lead", "" })
+    act("melody", { "warm lead", "", "1", "all" })
     assert.same({}, world.boxes)
     local item = world.project.tracks[2].items[1]
     lies(item, 3 * BAR, 4 * BAR)
     local request = sidecar(item.takes[1]).request
-    assert.equal("melody", request.mode)
+    assert.same({ "melody", "all" }, { request.mode, request.melody_part })
+    assert.equal("all", world.ext["musicgen-bridge/melody_part"])
     local size = assert(io.open(request.melody, "rb")):seek("end")
     assert.equal(44 + 8 * math.floor(BAR * 44100 + 0.5), size)
   end)
 
   it("an item is continued from its end", function()
     generated()
-    act("continue", { "techno", "", "1" })
+    act("continue", { "techno", "", "1", "1" })
     assert.same({}, world.boxes)
     lies(track.items[2], 4 * BAR, 5 * BAR)
     assert.equal("continue", sidecar(track.items[2].takes[1]).request.mode)
   end)
 
-  it("a stretch inside an item is made anew, faded across at both ends", function()
+  it("a stretch inside an item is made anew, as takes in which the rest is the same to the last bit", function()
     local item = generated()
     local from, to = 2.5 * BAR, 3.5 * BAR
     world.project.selection = { from, to }
-    act("regenerate", { "techno", "" })
+    act("regenerate", { "techno", "", "2" })
     assert.same({}, world.boxes)
     assert.same({ open = 0, "musicgen-bridge: regenerate" }, world.undo)
     assert.truthy(world.dialogs[1].defaults:find("techno, one loop", 1, true))
-    assert.equal(3, #track.items)
-    table.sort(track.items, function(a, b) return a.values.D_POSITION < b.values.D_POSITION end)
-    local left, middle, right = table.unpack(track.items)
-    assert.equal(item, left)
-    lies(left, 2 * BAR, from + 0.01)
-    lies(middle, from, to)
-    lies(right, to - 0.01, 4 * BAR)
-    assert.same({ 0.01, 0.01 }, { left.values.D_FADEOUTLEN, middle.values.D_FADEINLEN })
-    assert.same({ 0.01, 0.01 }, { middle.values.D_FADEOUTLEN, right.values.D_FADEINLEN })
-    assert.equal("continue", sidecar(middle.takes[1]).request.mode)
+    assert.same({ 1, 3 }, { #track.items, #item.takes })
+    assert.equal(item.takes[2], item.active)
+    lies(item, 2 * BAR, 4 * BAR)
+    local before = stub.wav(item.takes[1].source.path)
+    for index = 2, 3 do
+      local request = sidecar(item.takes[index]).request
+      assert.same({ "fill", "7/8" }, { request.mode, request.signature })
+      assert.is_true(math.abs(97.5 - request.bpm) < 0.1) -- what was heard in it
+      local after, changed = stub.wav(item.takes[index].source.path), 0
+      assert.same({ before.rate, before.frames }, { after.rate, after.frames })
+      for frame = 0, before.frames - 1, 50 do
+        local time, moved = frame / 44100, math.abs(after.sample(frame, 0) - before.sample(frame, 0))
+        if time < 0.5 * BAR - 0.03 or time > 1.5 * BAR then
+          assert.equal(0, moved)
+        end
+        changed = math.max(changed, moved)
+      end
+      assert.is_true(changed > 0.01)
+    end
+    assert.not_equal(sidecar(item.takes[2]).seed, sidecar(item.takes[3]).seed)
   end)
 
   it("without a separation model, split says how to get one, and the item stays", function()
@@ -251,9 +271,9 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
   it("a stem waits for its project to come back to the front", function()
     world.project.selection = { 0, BAR }
     local mine = world.project
-    world.answers = { { "techno", "" } }
+    world.answers = { { "techno", "", "1" } }
     stub.run("musicgen-bridge_generate.lua")
-    world.project = stub.project("/elsewhere/other.rpp")
+    stub.project("/elsewhere/other.rpp")
     stub.turn(function() return (world.help[#world.help] or ""):find("is ready") end)
     assert.same({}, track.items)
     world.project = mine
@@ -261,12 +281,27 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
     assert.equal(1, #track.items)
   end)
 
-  it("a closed project's stem is told by its path", function()
+  it("a closed project's stem is told by its path, and not put into the one that was opened in its tab", function()
     world.project.selection = { 0, BAR }
-    world.answers = { { "techno", "" } }
+    world.answers = { { "techno", "", "1" } }
     stub.run("musicgen-bridge_generate.lua")
-    world.project.dead = true
+    world.project.path = "/elsewhere/other.rpp"
     stub.turn()
     assert.truthy(world.boxes[1]:find(SONG .. "/MusicGen/", 1, true))
+    assert.same({}, track.items)
+  end)
+
+  it("who ends the script ends its render", function()
+    world.project.selection, world.answers = { 0, 60 * BAR }, { { "slow pad", "", "1" } }
+    stub.run("musicgen-bridge_generate.lua")
+    local id = assert(world.ext["musicgen-bridge/running"]:match("%S+"))
+    stub.turn(function() return (world.help[#world.help] or ""):find("generating") end)
+    stub.exit()
+    local report = FOLDER .. "/REAPER's files/musicgen-bridge/" .. id .. ".json.report"
+    repeat
+      local file = assert(io.open(report))
+      local text = file:read("a")
+      file:close()
+    until text:find("E_CANCELLED", 1, true)
   end)
 end)

@@ -33,7 +33,11 @@ describe("before anything is rendered", function()
     end)
   end
 
-  for _, name in ipairs({ "melody", "continue", "regenerate", "again", "split", "fit" }) do
+  local on_an_item = { "melody", "continue", "regenerate", "again", "split", "fit", "recut" }
+  for _, name in ipairs({ "nudge_beat_earlier", "nudge_beat_later", "nudge_10ms_earlier", "nudge_10ms_later" }) do
+    table.insert(on_an_item, name)
+  end
+  for _, name in ipairs(on_an_item) do
     it(name .. " needs an item", function()
       act(name)
       says("Select an item")
@@ -45,6 +49,30 @@ describe("before anything is rendered", function()
     world.project.selection = { 0, 10 }
     act("regenerate")
     says("time selection over a part")
+  end)
+
+  it("regenerate needs something to go on from, in an item that can be read", function()
+    stub.item(world.project.tracks[1], "x.wav", 10, 601)
+    world.project.selection = { 10.4, 12 }
+    act("regenerate")
+    says("half a second or more into the item")
+    world.boxes, world.project.selection = {}, { 10.6, 12 }
+    act("regenerate")
+    says("longer than ten minutes")
+  end)
+
+  it("what is cut anew is a file, and what is asked for are numbers", function()
+    local item = stub.item(world.project.tracks[1], "", 0, 1)
+    act("nudge_beat_later")
+    says("plays no file of its own")
+    item.takes[1].source.path, world.boxes = "x.wav", {}
+    act("recut", { "1", "0", "two", "", "" })
+    says("Bars must be a number")
+    assert.equal("0\n0\n\n120.0\n", world.dialogs[1].defaults)
+    world.project.markers[2], world.boxes = { time = 0.5, bpm = 90 }, {}
+    act("recut", { "1", "0", "", "", "loud" })
+    says("Loudness must be a number")
+    assert.equal("0\n0\n\n\n", world.dialogs[2].defaults)
   end)
 
   it("again needs an item of ours", function()
@@ -62,17 +90,20 @@ describe("before anything is rendered", function()
 
   it("MIDI is no recording", function()
     stub.item(world.project.tracks[1], "x.wav", 0, 1).active.midi = true
-    act("melody", { "lead", "" })
+    act("melody", { "lead", "", "1", "vocals" })
     says("MIDI")
   end)
 
   it("a preset is a number, and takes are counted", function()
     world.project.selection = { 0, 1 }
-    act("generate", { "x", "dub" })
+    act("generate", { "x", "dub", "1" })
     says("named by its number")
     world.boxes = {}
-    act("variations", { "x", "", "many" })
-    says("whole number from 1 to 32")
+    act("variations", { "x", "", "1", "many" })
+    says("Takes must be a whole number from 1 to 32")
+    world.boxes = {}
+    act("parts", { "a: x", "33" })
+    says("Best of must be a whole number from 1 to 32")
   end)
 
   it("a cancelled dialog does nothing", function()

@@ -7,6 +7,7 @@ local SONG = "/Users/me/Music/my-song"
 local SAID = {
   ["musicgen-bridge/prompt"] = "dusty boom-bap break, vinyl crackle",
   ["musicgen-bridge/preset"] = "1",
+  ["musicgen-bridge/best_of"] = "4",
   ["musicgen-bridge/progress"] = "generate: generating 42 %",
 }
 local HISTORY = [=[[

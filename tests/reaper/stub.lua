@@ -130,19 +130,19 @@ api("genGuid", "s", function()
   world.guids = world.guids + 1
   return ("{00000000-0000-0000-0000-%012X}"):format(world.guids)
 end)
+api("atexit", "f", function(run) world.exits[#world.exits + 1] = run end)
 api("defer", "f", function(run) world.deferred[#world.deferred + 1] = run end)
 api("get_action_context", "", function() return false, world.script, 0, 1, 0, 0, 0 end)
 api("set_action_options", "n", function(flag) assert(flag == 2) end)
 
 -- The project and its time ------------------------------------------------------------------------------------------
 
+-- Project -1 is the one in front; the others are counted by their tabs, the first of them 0.
 api("EnumProjects", "n", function(index)
-  assert(index == -1)
-  return world.project, world.project.path
+  local project = index == -1 and world.project or world.tabs[index + 1]
+  return project, project and project.path
 end)
-local function valid(pointer, kind) return pointer.kind == kind and not pointer.dead end
-api("ValidatePtr", "*s", valid)
-api("ValidatePtr2", "p*s", function(_, pointer, kind) return valid(pointer, kind) end)
+api("ValidatePtr2", "p*s", function(_, pointer, kind) return pointer.kind == kind and not pointer.dead end)
 api("GetSetProjectInfo", "psnb", function(project, name, _, set)
   assert(not set)
   return assert(project.values[name], name)
@@ -180,20 +180,25 @@ local function text_api(name, kind, known)
   end)
 end
 
-text_api("GetSetMediaItemInfo_String", "i", { P_NOTES = true })
+text_api("GetSetMediaItemInfo_String", "i", { P_NOTES = true, GUID = true })
 text_api("GetSetMediaItemTakeInfo_String", "k", { P_NAME = true })
 text_api("GetSetMediaTrackInfo_String", "t", { P_NAME = true })
-local ITEM_VALUES = { D_POSITION = true, D_LENGTH = true, D_FADEINLEN = true, D_FADEOUTLEN = true, B_MUTE = true }
-api("GetMediaItemInfo_Value", "is", function(item, key)
-  assert(ITEM_VALUES[key], key)
-  return item.values[key] or 0
-end)
-api("SetMediaItemInfo_Value", "isn", function(item, key, value)
-  changing()
-  assert(ITEM_VALUES[key], key)
-  item.values[key] = value
-  return true
-end)
+local function value_api(name, kind, known)
+  api("Get" .. name, kind .. "s", function(object, key)
+    return object.values[key] or assert(known[key], key)
+  end)
+  api("Set" .. name, kind .. "sn", function(object, key, value)
+    changing()
+    assert(known[key], key)
+    object.values[key] = value
+    return true
+  end)
+end
+
+value_api("MediaItemInfo_Value", "i", { D_POSITION = 0, D_LENGTH = 0, B_MUTE = 0 })
+value_api("MediaItemTakeInfo_Value", "k", {
+  D_STARTOFFS = 0, D_PLAYRATE = 1, D_VOL = 1, D_PAN = 0, D_PITCH = 0, B_PPITCH = 1, I_PITCHMODE = -1, I_CHANMODE = 0,
+})
 api("GetMediaTrackInfo_Value", "ts", function(track, key)
   assert(key == "IP_TRACKNUMBER")
   return index_of(world.project.tracks, track) + 0.0
@@ -210,25 +215,9 @@ api("GetSelectedMediaItem", "pn", function(project) return project.selected_item
 api("GetMediaItem_Track", "i", function(item) return item.track end)
 api("AddMediaItemToTrack", "t", function(track)
   changing()
-  local item = handle("MediaItem*", { track = track, takes = {} })
+  local item = handle("MediaItem*", { track = track, takes = {}, texts = { GUID = reaper.genGuid("") } })
   table.insert(track.items, item)
   return item
-end)
-api("DeleteTrackMediaItem", "ti", function(track, item)
-  changing()
-  table.remove(track.items, index_of(track.items, item))
-  item.dead = true
-  return true
-end)
-api("SplitMediaItem", "in", function(item, at)
-  changing()
-  local from, length = item.values.D_POSITION, item.values.D_LENGTH
-  assert(at > from and at < from + length, "the split lies outside of the item")
-  local right = handle("MediaItem*", { track = item.track, takes = item.takes })
-  right.values = { D_POSITION = at, D_LENGTH = from + length - at }
-  item.values.D_LENGTH = at - from
-  table.insert(item.track.items, right)
-  return right
 end)
 api("AddTakeToMediaItem", "i", function(item)
   changing()
@@ -247,6 +236,13 @@ api("PCM_Source_CreateFromFile", "s", function(path)
   local file = assert(io.open(path, "rb"), "no such file: " .. path)
   file:close()
   return handle("PCM_source*", { path = path })
+end)
+api("CountTakes", "i", function(item) return #item.takes end)
+api("GetMediaItemTake_Source", "k", function(take) return take.source end)
+api("GetMediaSourceFileName", "r", function(source) return source.path end)
+api("GetMediaSourceLength", "r", function(source)
+  local wav = stub.wav(source.path)
+  return wav.frames / wav.rate, false
 end)
 api("SetMediaItemTake_Source", "kr", function(take, source)
   changing()
@@ -337,7 +333,7 @@ function Gfx.drawstr(text) world.drawn[#world.drawn + 1] = { text = text, x = gf
 function Gfx.update() world.frames, world.shown, world.drawn = world.frames + 1, world.drawn, {} end
 function Gfx.showmenu(text) world.menu = text return table.remove(world.menu_answers, 1) or 0 end
 function Gfx.getchar() return table.remove(world.keys, 1) or 0 end
-local FIELDS = { x = 0, y = 0, w = 520, h = 470, mouse_x = 0, mouse_y = 0, mouse_cap = 0 }
+local FIELDS = { x = 0, y = 0, w = 520, h = 500, mouse_x = 0, mouse_y = 0, mouse_cap = 0 }
 
 local function strict(functions, fields, name)
   return setmetatable(fields, {
@@ -353,7 +349,7 @@ function stub.new(folder, song)
   world = {
     folder = folder, calls = {}, commands = {}, boxes = {}, help = {}, answers = {}, dialogs = {}, ext = {},
     deferred = {}, undo = { open = 0 }, hidden = 0, time = 0, guids = os.time() * 1000 + math.random(999), keys = {},
-    drawn = {}, shown = {}, frames = 0, menu_answers = {},
+    drawn = {}, shown = {}, frames = 0, menu_answers = {}, exits = {},
   }
   local track = handle("MediaTrack*", { items = {} })
   world.project = handle("ReaProject*", {
@@ -361,6 +357,7 @@ function stub.new(folder, song)
     markers = { { time = 0, bpm = 120, beats = 4, unit = 4 } },
     values = { PROJECT_SRATE_USE = 1, PROJECT_SRATE = 48000 },
   })
+  world.tabs = { world.project }
   _G.reaper, _G.gfx = strict(reaper, {}, "reaper"), strict(Gfx, FIELDS, "gfx")
   return world
 end
@@ -368,7 +365,7 @@ end
 --- Adds an item with an audio file to a track, selected, outside of any undo block.
 function stub.item(track, path, position, length)
   local values = { D_POSITION = position, D_LENGTH = length }
-  local item = handle("MediaItem*", { track = track, values = values })
+  local item = handle("MediaItem*", { track = track, values = values, texts = { GUID = reaper.genGuid("") } })
   local take = handle("MediaItem_Take*", { item = item, source = handle("PCM_source*", { path = path }) })
   item.takes, item.active = { take }, take
   table.insert(track.items, item)
@@ -376,8 +373,19 @@ function stub.item(track, path, position, length)
   return item
 end
 
+--- Opens another project in a tab of its own, in front.
 function stub.project(path)
-  return handle("ReaProject*", { path = path, tracks = {}, selection = { 0, 0 }, markers = world.project.markers })
+  local other = { path = path, tracks = {}, selection = { 0, 0 }, markers = world.project.markers }
+  world.project = handle("ReaProject*", other)
+  world.tabs[#world.tabs + 1] = world.project
+end
+
+--- Ends the scripts that run, as a musician does in the list of actions.
+function stub.exit()
+  world.deferred = {}
+  for _, run in ipairs(table.move(world.exits, 1, #world.exits, 1, {})) do
+    run()
+  end
 end
 
 --- Runs a script as Reaper does: with its own modules, and a defer loop that may be run later.

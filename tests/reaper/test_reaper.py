@@ -58,6 +58,10 @@ def test_the_actions_with_a_daemon(daemon: Daemon, tmp_path: Path) -> None:
     busted("actions_spec.lua", daemon, tmp_path)
 
 
+def test_takes_are_cut_anew(daemon: Daemon, tmp_path: Path) -> None:
+    busted("cuts_spec.lua", daemon, tmp_path)
+
+
 def test_an_item_is_split_and_fitted(new_daemon, tmp_path: Path) -> None:
     (tmp_path / "demucs").mkdir()
     small_demucs.make(tmp_path / "demucs")

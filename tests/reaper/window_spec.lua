@@ -80,10 +80,18 @@ describe("with no daemon yet", function()
     assert.truthy(shown("dub♪_") and shown("Preset: Techno drums"))
 
     world.project.selected_item = item
-    click("Again")
+    click("< Beat")
     await(function() return #item.takes == 2 end)
     assert.same({}, world.boxes)
+    world.menu_answers = { 2 }
+    click("Best of 1")
+    assert.equal("!Best of 1|Best of 2|Best of 4|Best of 8", world.menu)
+    world.answers = { { "dub♪", "3", "2", "x" } }
+    click("Variations…")
+    assert.equal("dub♪\n3\n2\n3", world.dialogs[1].defaults)
+    assert.truthy(world.boxes[1]:find("whole number from 1 to 32", 1, true))
     close()
+    assert.equal("2", world.ext["musicgen-bridge/best_of"])
     assert.equal("dub♪", world.ext["musicgen-bridge/prompt"])
     assert.equal("3", world.ext["musicgen-bridge/preset"])
   end)

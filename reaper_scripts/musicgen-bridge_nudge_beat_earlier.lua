@@ -1,0 +1,6 @@
+-- @noindex
+-- @description musicgen-bridge: nudge the selected item's take, a beat earlier
+
+local folder = select(2, reaper.get_action_context()):match("^.*[/\\]")
+package.path = folder .. "lib/?.lua;" .. package.path
+require("message").action(function() require("recut").nudge(1, 0) end)
