@@ -18,7 +18,6 @@ from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Sampling, guide, sample
 from musicgen_bridge.engine.step import Step
 from musicgen_bridge.engine.transformer import Condition, Transformer
-from musicgen_bridge.engine.weights import folded
 
 MOST_ROWS = 8
 """The columns of a tensor core's operand that hold rows; more of them take the plain step."""
@@ -112,7 +111,7 @@ class FusedStep:
             and c.head_size == _HEAD
             and rows <= MOST_ROWS
             and _room(c, rows, model.device)
-            and (condition.cross is None or _distinct(condition) * condition.cross.shape[4] <= TEXTS[-1])
+            and (condition.cross is None or _tokens(condition) <= TEXTS[-1])
         )
 
     def prefill(self, known: int) -> None:
@@ -141,11 +140,25 @@ def _nucleus(sampling: Sampling) -> bool:
     return 0 < sampling.top_p < 1 and not sampling.greedy
 
 
-def _distinct(condition: Condition) -> int:
-    """Return how many texts a batch has: the variations of one prompt have one."""
+def _heard(condition: Condition) -> list[int]:
+    """Return how many tokens each of the B takes hears of its text; the variations of one prompt share a text."""
+    assert condition.cross is not None
+    batch, length = condition.cross.shape[2], condition.cross.shape[4]
+    mask = condition.cross_mask
+    heard: list[int] = [length] * batch if mask is None else (mask[:, 0, 0] == 0).sum(1).tolist()
+    return heard
+
+
+def _one_text(condition: Condition) -> bool:
     cross = condition.cross
     assert cross is not None
-    return 1 if bool((cross == cross[:, :, :1]).all()) else cross.shape[2]
+    return bool((cross == cross[:, :, :1]).all())
+
+
+def _tokens(condition: Condition) -> int:
+    """Return how many tokens the texts of a batch have together."""
+    heard = _heard(condition)
+    return max(heard) if _one_text(condition) else sum(heard)
 
 
 def _padded(c: DecoderConfig, tokens: int) -> int:
@@ -169,27 +182,27 @@ def _absorb(model: Transformer, condition: Condition) -> tuple[dict[str, Tensor]
         tokens = _padded(c, 0)
         nothing = torch.zeros(c.layers * c.heads * tokens * c.hidden, dtype=model.dtype, device=device)
         return dict.fromkeys(names, nothing), texts, tokens
-    distinct, batch, length = _distinct(condition), condition.cross.shape[2], condition.cross.shape[4]
-    count = distinct * length
-    tokens = _padded(c, count)
-    mask = condition.cross_mask
-    heard = torch.full((batch,), length) if mask is None else (mask[:, 0, 0] == 0).sum(1)
-    texts[:batch, 0] = torch.arange(batch, device=device) * length if distinct > 1 else 0
-    texts[:batch, 1] = texts[:batch, 0] + heard.to(device)
-    # [L, 2, U, H, S, D] to [L, 2, H, U * S, D], padded to T tokens
-    cross = condition.cross[:, :, :distinct].transpose(2, 3).flatten(3, 4)
-    cross = torch.nn.functional.pad(cross, (0, 0, 0, tokens - count))
-    queries, values, folds = [], [], []
-    for (keys, vals), layer in zip(cross, crosses, strict=True):  # [H, T, D]
-        query = layer.query.weight.view(c.heads, _HEAD, c.hidden)  # type: ignore[attr-defined]
-        out = layer.out.weight.view(c.hidden, c.heads, _HEAD)  # type: ignore[attr-defined]
-        scores = torch.bmm(keys * (_HEAD**-0.5 * math.log2(math.e)), query).flatten(0, 1)  # [H * T, d]
-        _, behind = folded(layer.norm, scores, model.dtype)
-        queries.append(behind.packed)
-        folds.append(_fold(behind))
-        values.append(torch.bmm(vals, out.permute(1, 2, 0)).flatten(0, 1).t())  # [d, H * T]
-    absorbed = (torch.stack(queries), kernels.pack(torch.stack(values)), torch.stack(folds))
-    return dict(zip(names, absorbed, strict=True)), texts, tokens
+    heard = _heard(condition)
+    lengths = torch.tensor(heard, dtype=torch.int32, device=device)
+    if _one_text(condition):
+        cross = condition.cross[:, :, 0, :, : max(heard)]  # [L, 2, H, T, D]
+    else:  # one behind the other
+        texts[: len(heard), 0] = lengths.cumsum(0) - lengths
+        cross = torch.cat([condition.cross[:, :, take, :, :length] for take, length in enumerate(heard)], dim=3)
+    texts[: len(heard), 1] = texts[: len(heard), 0] + lengths
+    tokens = _padded(c, cross.shape[3])
+    cross = torch.nn.functional.pad(cross, (0, 0, 0, tokens - cross.shape[3]))
+    keys, vals = cross[:, 0] * (_HEAD**-0.5 * math.log2(math.e)), cross[:, 1]  # [L, H, T, D]
+    query = (layer.query.weight.view(c.heads, _HEAD, c.hidden) for layer in crosses)  # type: ignore[attr-defined]
+    out = (layer.out.weight.view(c.hidden, c.heads, _HEAD) for layer in crosses)  # type: ignore[attr-defined]
+    queries = torch.stack([torch.bmm(k, w).flatten(0, 1) for k, w in zip(keys, query, strict=True)])  # [L, H * T, d]
+    values = torch.stack([torch.bmm(v, w.permute(1, 2, 0)).flatten(0, 1).t() for v, w in zip(vals, out, strict=True)])
+    # As `weights.folded` does, but for all layers at once: a take waits for this.
+    scale, shift = (torch.stack(each) for each in zip(*(layer.norm for layer in crosses), strict=True))  # [L, d]
+    behind = torch.bmm(queries, shift[..., None], out_dtype=torch.float32)  # [L, H * T, 1]
+    queries.mul_(scale[:, None])
+    fold = torch.cat([queries.sum(2, keepdim=True, dtype=torch.float32), behind], dim=2)
+    return dict(zip(names, (kernels.pack(queries), kernels.pack(values), fold), strict=True)), texts, tokens
 
 
 def _fixed(model: Transformer) -> dict[str, Tensor]:

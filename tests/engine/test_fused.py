@@ -214,12 +214,18 @@ class TestKernel:
         assert not FusedStep.fits(model, wide)  # ten rows
         assert not FusedStep.fits(transformer(SMALL, torch.float16, crosses=True, packed=False), wide)
         four = of_type(heard(SMALL, 4, guided=True, crosses=True, texts=4), torch.float16)
-        assert FusedStep.fits(model, four)  # 48 tokens
-        long = dataclasses.replace(four, cross=four.cross.repeat(1, 1, 1, 1, 2, 1))  # type: ignore[union-attr]
+        assert FusedStep.fits(model, four)  # 43 tokens
+        apart = dataclasses.replace(
+            four,
+            cross=torch.nn.functional.pad(four.cross, (0, 0, 0, 9)),  # type: ignore[arg-type]
+            cross_mask=torch.nn.functional.pad(four.cross_mask, (0, 9), value=-torch.inf),  # type: ignore[arg-type]
+        )
+        assert FusedStep.fits(model, apart)  # of 21 places each, most of which nobody hears
+        long = dataclasses.replace(four, cross=four.cross.repeat(1, 1, 1, 1, 2, 1), cross_mask=None)  # type: ignore[union-attr]
         assert not FusedStep.fits(model, long)
         assert takes_at_once(model, wide, 5) == 4
         assert takes_at_once(model, long, 4) == 2  # of 24 tokens each
-        longest = dataclasses.replace(four, cross=four.cross.repeat(1, 1, 1, 1, 6, 1))  # type: ignore[union-attr]
+        longest = dataclasses.replace(long, cross=four.cross.repeat(1, 1, 1, 1, 6, 1))  # type: ignore[union-attr]
         assert takes_at_once(model, longest, 4) == 0
 
     @pytest.mark.parametrize(("batch", "texts", "size"), [(6, 1, 4), (8, 8, 4), (9, 0, 4), (10, 0, 8)])
