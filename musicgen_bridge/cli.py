@@ -15,19 +15,18 @@ import click
 
 from musicgen_bridge import __version__
 from musicgen_bridge.cli_models import models
-from musicgen_bridge.cli_takes import answer, chroma, fit, plain, recut
+from musicgen_bridge.cli_takes import answer, chroma, fit, plain, recut, watched
 from musicgen_bridge.errors import ArgumentError, BridgeError
 from musicgen_bridge.flags import (
     SETTINGS,
     json_flag,
-    record_flags,
-    render_flags,
+    key_flags,
     setting_flags,
     spool_flag,
     typed,
 )
-from musicgen_bridge.keys import Value
-from musicgen_bridge.request import Progress
+from musicgen_bridge.keys import RENDER_KEYS, Value
+from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.spool import Spool
 
@@ -169,7 +168,8 @@ def unload(settings: Settings, model: str | None) -> None:
 
 
 @cli.command()
-@render_flags
+@click.argument("prompt", required=False)
+@key_flags(RENDER_KEYS, but="prompt")
 @click.option("--preset", metavar="NAME", help="what is left out comes from this preset; a name or a slot number")
 @click.option(
     "--again", type=click.Path(path_type=Path), metavar="FILE", help="the .json beside a stem: that take again"
@@ -179,34 +179,32 @@ def unload(settings: Settings, model: str | None) -> None:
 @setting_flags("host", "port", "device", "dtype", "roots", "demucs", "presets")
 def render(
     settings: Settings,
+    prompt: str | None,
     preset: str | None,
     again: Path | None,
     spool: Spool | None,
     as_json: bool,
-    **keys: Value | None,
+    keys: dict[str, Value],
 ) -> None:
     """Render PROMPT to stems and print their paths.
 
     They lie in the project's MusicGen folder. The daemon renders where one runs, and its session counts; else this
     command loads the model and renders once by itself, in the current folder where no --project is given.
     """
-    from musicgen_bridge.console import note, progress
+    from musicgen_bridge.console import note
     from musicgen_bridge.rendering import render
 
-    given = {name: value for name, value in keys.items() if value is not None}
-    with progress() as tell:
-        if spool is not None:
-            tell, given = spool.progress, {**spool.request(), **given}
-            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
-        stems = render(settings, given, preset, again, tell, note)
+    words: dict[str, Value] = {} if prompt is None else {"prompt": prompt}
+    with watched(spool) as (tell, left):
+        stems = render(settings, {**left, **words, **keys}, preset, again, tell, note)
     answer([plain(stem) for stem in stems], spool, as_json)
 
 
 @cli.command()
-@record_flags
+@key_flags(RECORD_KEYS)
 @json_flag
 @setting_flags("host", "port")
-def record(settings: Settings, as_json: bool, **keys: Value | None) -> None:
+def record(settings: Settings, as_json: bool, keys: dict[str, Value]) -> None:
     """Record an input, to be used as a melody, and print the file's path.
 
     It begins at the session's next bar line, or at once while nothing plays, and shows the input's level.
@@ -217,7 +215,7 @@ def record(settings: Settings, as_json: bool, **keys: Value | None) -> None:
     from musicgen_bridge.rendering import record
 
     with progress() as tell:
-        file = record(settings, {name: value for name, value in keys.items() if value is not None}, tell, note)
+        file = record(settings, keys, tell, note)
     click.echo(json.dumps({"recording": asdict(file)}) if as_json else file.path)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from musicgen_bridge.errors import BridgeError, from_code
-from musicgen_bridge.flags import fit_flags, json_flag, melody_flags, recut_flags, setting_flags, spool_flag
-from musicgen_bridge.keys import Value
+from musicgen_bridge.flags import json_flag, key_flags, setting_flags, spool_flag
+from musicgen_bridge.keys import FIT_KEYS, MELODY_KEYS, Value
+from musicgen_bridge.recut import RECUT_KEYS
 from musicgen_bridge.request import Progress, Stem
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.spool import Spool
@@ -32,9 +34,23 @@ def answer(stems: Sequence[Mapping[str, object]], spool: Spool | None, as_json: 
             click.echo(stem["path"])
 
 
+@contextmanager
+def watched(spool: Spool | None) -> Iterator[tuple[Callable[[Progress], None], dict[str, Value]]]:
+    """Yield who is told of progress, and the keys in the spool's request: none without a spool."""
+    from musicgen_bridge.console import progress
+
+    with progress() as tell:
+        if spool is None:
+            yield tell, {}
+        else:
+            left = spool.request()
+            spool.progress(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
+            yield spool.progress, left
+
+
 @click.command()
 @click.argument("files", nargs=-1, metavar="FILE…", type=click.Path(path_type=Path))
-@fit_flags
+@key_flags(FIT_KEYS, but="file")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="write there and not to the project")
 @spool_flag
 @json_flag
@@ -45,26 +61,22 @@ def fit(
     out: Path | None,
     spool: Spool | None,
     as_json: bool,
-    **keys: Value | None,
+    keys: dict[str, Value],
 ) -> None:
     """Bring recordings to the session, as a render is: its tempo, bars, sample rate and loudness; print their paths.
 
     What is left out comes from the daemon's session where one runs; the length is the recording's own. One that fails
     does not keep the others from being done. --json tells what was heard and done, with warnings.
     """
-    from musicgen_bridge.console import progress
     from musicgen_bridge.rendering import facts, fit
 
-    given = {name: value for name, value in keys.items() if value is not None}
-    wanted: list[dict[str, Value]] = [{**given, "file": str(file)} for file in files]
     stems: list[dict[str, object]] = click.get_current_context().obj.stems
     failures: list[tuple[str, BridgeError]] = []
-    with progress() as tell:
-        if spool is not None:
-            tell, wanted = spool.progress, [{**spool.request(), **one} for one in wanted or [given]]
-            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
-        if not wanted:
+    with watched(spool) as (tell, left):
+        wanted: list[dict[str, Value]] = [{**left, **keys, "file": str(file)} for file in files]
+        if not wanted and spool is None:
             raise click.UsageError("name a recording")
+        wanted = wanted or [{**left, **keys}]
         for one in wanted:
             name = str(one.get("file"))
             try:
@@ -90,36 +102,31 @@ def _together(failures: Sequence[tuple[str, BridgeError]], wanted: int) -> Bridg
 
 @click.command()
 @click.argument("take", required=False, metavar="FILE", type=click.Path(path_type=Path))
-@recut_flags
+@key_flags(RECUT_KEYS, but="take")
 @spool_flag
 @json_flag
 @setting_flags("host", "port", "roots")
-def recut(settings: Settings, take: Path | None, spool: Spool | None, as_json: bool, **keys: Value | None) -> None:
+def recut(settings: Settings, take: Path | None, spool: Spool | None, as_json: bool, keys: dict[str, Value]) -> None:
     """Cut an earlier take anew from what the model made of it, and print the new stem's path.
 
     FILE is a stem or its sidecar, in the project's MusicGen folder. Its downbeat, length, tempo or loudness changes;
     what is left out stays as it is. The stem that is there stays too.
     """
-    from musicgen_bridge.console import note, progress
+    from musicgen_bridge.console import note
     from musicgen_bridge.rendering import recut
 
-    given: dict[str, Value] = {name: value for name, value in keys.items() if value is not None}
-    if take is not None:
-        given["take"] = str(take)
-    with progress() as tell:
-        if spool is not None:
-            tell, given = spool.progress, {**spool.request(), **given}
-            tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
-        stems = recut(settings, given, tell, note)
+    named: dict[str, Value] = {} if take is None else {"take": str(take)}
+    with watched(spool) as (tell, left):
+        stems = recut(settings, {**left, **keys, **named}, tell, note)
     answer([plain(stem) for stem in stems], spool, as_json)
 
 
 @click.command()
 @click.argument("recording", metavar="FILE", type=click.Path(path_type=Path))
-@melody_flags
+@key_flags(MELODY_KEYS, but="melody")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="write there, not beside FILE")
 @setting_flags("roots", "demucs")
-def chroma(settings: Settings, recording: Path, out: Path | None, **keys: Value | None) -> None:
+def chroma(settings: Settings, recording: Path, out: Path | None, keys: dict[str, Value]) -> None:
     """Draw the melody that a model would hear in FILE as an SVG picture, and print its path.
 
     That is the loudest pitch class, about eight times a second: where it is not the tune that you hear, choose another
@@ -127,5 +134,4 @@ def chroma(settings: Settings, recording: Path, out: Path | None, **keys: Value 
     """
     from musicgen_bridge.melody_picture import picture
 
-    given: dict[str, Value] = {name: value for name, value in keys.items() if value is not None}
-    click.echo(picture(settings, {**given, "melody": str(recording)}, out))
+    click.echo(picture(settings, {**keys, "melody": str(recording)}, out))

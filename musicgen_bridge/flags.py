@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value
+from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value
 from musicgen_bridge.record import RECORD_KEYS
-from musicgen_bridge.recut import RECUT_KEYS
 from musicgen_bridge.settings import documentation, load
 from musicgen_bridge.spool import Spool
 
@@ -50,39 +49,21 @@ def setting_flags(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def render_flags(command: Command) -> Command:
-    """Add PROMPT and a flag for every other render key to a command; one that is left out comes as None."""
-    for key in reversed([key for key in RENDER_KEYS.values() if key.name != "prompt"]):
-        command = _flag(key)(command)
-    return click.argument("prompt", required=False)(command)
+def key_flags(keys: Mapping[str, Key], *, but: str = "") -> Callable[[Command], Command]:
+    """Add a flag for every key of a table but one to a command, which gets those that were given as `keys`."""
+    chosen = [key for key in keys.values() if key.name != but]
 
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_keys(*others: Any, **given: Any) -> Any:
+            values = {key.name: given.pop(key.name) for key in chosen}
+            return command(*others, keys={name: one for name, one in values.items() if one is not None}, **given)
 
-def fit_flags(command: Command) -> Command:
-    """Add a flag for every key of a fit but `file` to a command; one that is left out comes as None."""
-    for key in reversed([key for key in FIT_KEYS.values() if key.name != "file"]):
-        command = _flag(key)(command)
-    return command
+        for key in reversed(chosen):
+            _flag(key)(with_keys)
+        return with_keys
 
-
-def melody_flags(command: Command) -> Command:
-    """Add a flag for every key that says what of a recording is the melody; one that is left out comes as None."""
-    for name in ("melody_part", "melody_end", "melody_start"):
-        command = _flag(RENDER_KEYS[name])(command)
-    return command
-
-
-def recut_flags(command: Command) -> Command:
-    """Add a flag for every key of a recut but `take` to a command; one that is left out comes as None."""
-    for key in reversed([key for key in RECUT_KEYS.values() if key.name != "take"]):
-        command = _flag(key)(command)
-    return command
-
-
-def record_flags(command: Command) -> Command:
-    """Add a flag for every key of a recording to a command; one that is left out comes as None."""
-    for key in reversed(RECORD_KEYS.values()):
-        command = _flag(key)(command)
-    return command
+    return decorate
 
 
 def _flag(key: Key) -> Callable[[Command], Command]:

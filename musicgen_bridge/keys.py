@@ -110,6 +110,9 @@ FIT_KEYS = {
 }
 """The render keys that concern a recording: those of the mode "fit"."""
 
+MELODY_KEYS = {name: RENDER_KEYS[name] for name in ("melody", "melody_start", "melody_end", "melody_part")}
+"""The render keys that say what is followed."""
+
 NO_PROJECT = "no project folder: send /musicgen/session with project, or give project with the request"
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 

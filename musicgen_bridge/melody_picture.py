@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from musicgen_bridge.engine.chroma import HOP, SAMPLE_RATE, melody_chroma
 from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.separation import melody_of
-from musicgen_bridge.keys import RENDER_KEYS, Value, check_values
+from musicgen_bridge.keys import MELODY_KEYS, Value, check_values
 from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import SOURCES
 from musicgen_bridge.roots import Roots
@@ -23,7 +23,6 @@ from musicgen_bridge.stems.files import NewFile, appear, disk_errors
 from musicgen_bridge.stems.read import read_audio
 
 NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-MELODY_KEYS = {name: RENDER_KEYS[name] for name in ("melody", "melody_start", "melody_end", "melody_part")}
 _ROW, _LEFT, _TOP, _WIDTH = 20, 40, 34, 1200
 _BLACK = {1, 3, 6, 8, 10}
 
