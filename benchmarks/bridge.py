@@ -113,6 +113,7 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, torch {version('torch')}, starter model")
     print(f"time to ready                          {ready_s:8.1f} s")
     print(f"request to stem, {options.bars:g} bars ({seconds:.1f} s), median {statistics.median(took):8.2f} s")
+    print(f"  the same, times real time            {seconds / statistics.median(took):8.2f}")
     print(f"ping while it renders, p50             {statistics.median(pinged):8.2f} ms  ({len(pinged)} pings)")
     print(f"ping while it renders, p99             {pinged[int(0.99 * (len(pinged) - 1))]:8.2f} ms")
     print(f"cancel to the job's end, worst         {max(cancels):8.1f} ms")

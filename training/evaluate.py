@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import wave
 from collections.abc import Callable, Sequence
@@ -24,7 +25,10 @@ from training.model import sample
 from training.probes import Probe, features
 from training.scores import SAMPLE_RATE
 
-SETTINGS = {"k50 t1.0 g3": (3.0, 1.0, 50), "k20 t0.9 g3": (3.0, 0.9, 20), "k10 t0.8 g3": (3.0, 0.8, 10)}
+SETTINGS = {
+    "k50 t1.0 g3": (3.0, 1.0, 50), "k20 t0.9 g3": (3.0, 0.9, 20), "k10 t0.8 g3": (3.0, 0.8, 10),
+    "k10 t0.8 g2": (2.0, 0.8, 10), "k10 t0.8 g4": (4.0, 0.8, 10),
+}  # fmt: skip
 """Guidance, temperature, top_k."""
 PROBED = 1000
 """Clips at most that teach the probes."""
@@ -83,18 +87,19 @@ class Renderer:
         return list(torch.cat(parts).float().cpu().numpy())
 
 
-def _measure(pair: tuple[Samples, Wanted]) -> tuple[float, tuple[int, bool], npt.NDArray[np.float64]]:
+def _measure(pair: tuple[Samples, Wanted]) -> tuple[float, tuple[int, bool], npt.NDArray[np.float64], float]:
     torch.set_num_threads(1)
-    clip, _ = pair
-    return measures.detect_tempo(clip), measures.detect_key(clip), features(clip)
+    clip, wanted = pair
+    matched = measures.tempo_after_matching(clip, wanted.bpm) if "drums" in wanted.roles else math.nan
+    return measures.detect_tempo(clip), measures.detect_key(clip), features(clip), matched
 
 
 def adherence(clips: Sequence[Samples], wanted: Sequence[Wanted], pool: multiprocessing.pool.Pool) -> dict[str, object]:
     """Return the shares of right tempos and keys, and the features for the probes."""
     found = pool.map(_measure, list(zip(clips, wanted, strict=True)), chunksize=4)
 
-    def agrees(tempo: float, bpm: float) -> bool:
-        return any(abs(tempo / (bpm * ratio) - 1) < 0.02 for ratio in measures.TEMPO_RATIOS)
+    def agrees(tempo: float, bpm: float, tolerance: float = 0.02) -> bool:
+        return any(abs(tempo / (bpm * ratio) - 1) < tolerance for ratio in measures.TEMPO_RATIOS)
 
     chorded = [i for i, w in enumerate(wanted) if {"chords", "lead"} & set(w.roles)]
     drummed = [i for i, w in enumerate(wanted) if "drums" in w.roles]
@@ -103,6 +108,7 @@ def adherence(clips: Sequence[Samples], wanted: Sequence[Wanted], pool: multipro
     return {
         "tempo": np.mean([agrees(f[0], w.bpm) for f, w in zip(found, wanted, strict=True)]),
         "tempo, with drums": np.mean([agrees(found[i][0], wanted[i].bpm) for i in drummed]),
+        "tempo after matching, with drums": np.mean([agrees(found[i][3], wanted[i].bpm, 0.005) for i in drummed]),
         "tempo, shuffled": np.mean([agrees(f[0], bpm) for f, bpm in zip(found, shuffled, strict=True)]),
         "key": np.mean([found[i][1] == (wanted[i].tonic, wanted[i].minor) for i in pitched]),
         "key, with chords or lead": np.mean([found[i][1] == (wanted[i].tonic, wanted[i].minor) for i in chorded]),

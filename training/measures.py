@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from functools import cache
 
 import numpy as np
@@ -10,13 +11,14 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from musicgen_bridge.match import Target, estimate_key, match
+from musicgen_bridge.request import Signature
+
 SAMPLE_RATE = 32_000
 Array = npt.NDArray[np.float32]
 TEMPO_RATIOS = (0.5, 1.0, 2.0)
 """Octave folding: half and double time count as the same tempo."""
-# EDMA-derived "bgate" profiles of Faraldo et al. (2016), as in Essentia's KeyEdm family.
-MAJOR_PROFILE = np.array([1.0, 0.0, 0.42, 0.0, 0.53, 0.37, 0.0, 0.77, 0.0, 0.38, 0.21, 0.30])
-MINOR_PROFILE = np.array([1.0, 0.0, 0.36, 0.39, 0.0, 0.38, 0.0, 0.74, 0.27, 0.0, 0.42, 0.23])
+SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def magnitudes(x: Array, n: int, hop: int) -> torch.Tensor:
@@ -92,14 +94,20 @@ def chroma_cosine(a: Array, b: Array) -> float:
 
 
 def detect_key(x: Array) -> tuple[int, bool]:
-    """Return the tonic's pitch class and whether the mode is minor."""
-    mean = chroma(x).mean(1)
-    scores = {
-        (tonic, minor): float(np.corrcoef(np.roll(profile, tonic), mean)[0, 1])
-        for tonic in range(12)
-        for minor, profile in ((False, MAJOR_PROFILE), (True, MINOR_PROFILE))
-    }
-    return max(scores, key=lambda key: scores[key])
+    """Return the tonic's pitch class and whether the mode is minor, as session matching hears them."""
+    name, _ = estimate_key(x[None], SAMPLE_RATE)
+    tonic, mode = name.split()
+    return SHARPS.index(tonic), mode == "minor"
+
+
+def tempo_after_matching(x: Array, bpm: float) -> float:
+    """Return the tempo, within a tenth of `bpm`, of the whole bars that session matching makes of a clip in 4/4."""
+    bar = 4 * 60 / bpm
+    bars = max(1, int((len(x) / SAMPLE_RATE - bar - 0.5) / 1.05 / bar))
+    frames = math.floor(bars * bar * SAMPLE_RATE + 0.5)
+    target = Target(bpm=bpm, signature=Signature(4, 4), frames=frames, sample_rate=SAMPLE_RATE)
+    tempos = (bpm * np.exp(np.arange(-0.1, 0.1, 0.0005))).astype(np.float32)
+    return float(tempos[tempo_salience(match(x[None], SAMPLE_RATE, target).audio[:, 0], tempos).argmax()])
 
 
 @cache

@@ -127,7 +127,7 @@ def caption(piece: Piece, roles: tuple[str, ...], rng: np.random.Generator) -> s
 
     One instrument named means that one alone; a mix names two or more, or none.
     """
-    words = [piece.genre] if rng.random() < 0.85 else []
+    words = [piece.genre] if rng.random() < 0.92 else []
     sound = {
         "drums": KIT_WORDS[piece.kit] if rng.random() < 0.5 else "drums",
         "bass": PROGRAM_WORDS[piece.bass] if rng.random() < 0.6 else "bass",
@@ -152,6 +152,6 @@ def caption(piece: Piece, roles: tuple[str, ...], rng: np.random.Generator) -> s
         )
     if rng.random() < 0.95:
         words.append(f"{tempo_of(piece.bar_frames):.0f} bpm")
-    if (roles != ("drums",) and rng.random() < 0.9) or rng.random() < 0.3:
+    if (roles != ("drums",) and rng.random() < 0.95) or rng.random() < 0.3:
         words.append(key_word(piece.tonic, piece.minor))
     return ", ".join(str(word) for word in rng.permutation(words)) if words else " "

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft
 
 from training.prompts import WORDS, build_tokenizer, caption
-from training.scores import FRAME, LOOP_BARS, ROLES, SAMPLE_RATE, STEPS, Note, Piece, compose, draw_piece
+from training.scores import FRAME, GENRES, LOOP_BARS, ROLES, SAMPLE_RATE, STEPS, Note, Piece, compose, draw_piece
 
 CLIP_FRAMES = 1280
 """25.6 s."""
@@ -80,8 +80,8 @@ def _room(samples: int) -> tuple[int, npt.NDArray[np.complex64]]:
     return size, rfft(response, size)
 
 
-def reverberate(x: Samples, wet: float = 0.1) -> Samples:
-    """Add a short diffuse room."""
+def reverberate(x: Samples, wet: float) -> Samples:
+    """Add a short diffuse room at `wet` of the direct sound's level."""
     size, room = _room(-(-len(x) // 65536) * 65536)
     return x + np.float32(wet) * irfft(rfft(x, size) * room, size)[: len(x)].astype(np.float32)
 
@@ -99,7 +99,7 @@ def render_stems(synth: Synth, piece: Piece, roles: set[str], rng: np.random.Gen
         bars = lead_bars if role == "lead" else LOOP_BARS
         period = bars * STEPS * piece.step_samples
         once = synth.play(notes[role], programs[role], role == "drums", piece.step_samples, min(period, total) + TAIL)
-        once = reverberate(once) if role in ("chords", "lead") else once
+        once = reverberate(once, GENRES[piece.genre].room) if role in ("chords", "lead") else once
         stem = np.zeros(total + loop + TAIL, np.float32)
         for start in range(0, total, period):
             part = stem[start : start + len(once)]

@@ -51,6 +51,7 @@ class Genre:
     chord_styles: list[str]
     chords: list[int]
     leads: list[int]
+    room: float
     sevenths: bool = False
 
 
@@ -143,15 +144,15 @@ def _drums(piece: Piece, rng: np.random.Generator) -> list[Note]:
 
 
 BASS_LINES: dict[str, tuple[tuple[float, float, int], ...]] = {
-    "off": tuple((4 * i + 2, 1.8, 0) for i in range(4)),
-    "octaves": tuple((2 * i, 1.6, 12 * (i % 2)) for i in range(8)),
-    "roll": tuple((i, 0.8, 0) for i in range(16) if i % 4),
-    "eighths": tuple((2 * i, 1.8, 0) for i in range(8)),
-    "long": ((0, 9.5, 0), (10, 5.5, 0)),
-    "sync": ((0, 2.8, 0), (3, 2.8, 0), (6, 1.8, 0), (10, 3.5, 0), (14, 1.8, 7)),
-    "funk": ((0, 1.6, 0), (3, 0.8, 0), (6, 0.8, 12), (10, 1.6, 7), (13, 0.8, 10), (14, 1.2, 0)),
+    "off": ((2, 1.8, 1), (6, 1.8, 1), (10, 1.8, 1), (14, 1.8, 3)),
+    "octaves": tuple((2 * i, 1.6, degree) for i, degree in enumerate((1, 8, 1, 8, 1, 8, 3, 5))),
+    "roll": tuple((i, 0.8, 3 if i > 13 else 1) for i in range(16) if i % 4),
+    "eighths": tuple((2 * i, 1.8, degree) for i, degree in enumerate((1, 1, 1, 1, 1, 1, 3, 5))),
+    "long": ((0, 9.5, 1), (10, 3.5, 1), (14, 1.8, 3)),
+    "sync": ((0, 2.8, 1), (3, 2.8, 1), (6, 1.8, 1), (10, 3.5, 3), (14, 1.8, 5)),
+    "funk": ((0, 1.6, 1), (3, 0.8, 1), (6, 0.8, 8), (10, 1.6, 5), (13, 0.8, 7), (14, 1.2, 3)),
 }
-"""Bars of bass: start and length in sixteenth notes, semitones above the chord's root."""
+"""Bars of bass: start and length in sixteenth notes, degree of the chord; the thirds tell major from minor."""
 
 
 def _bass(piece: Piece, chords: list[list[int]], rng: np.random.Generator) -> list[Note]:
@@ -160,13 +161,16 @@ def _bass(piece: Piece, chords: list[list[int]], rng: np.random.Generator) -> li
     notes: list[Note] = []
     for bar, chord in enumerate(chords):
         root = low + (piece.tonic + chord[0] - low) % 12
-        notes += [(bar * STEPS + start, length, root + up, 100) for start, length, up in line]
+        up = dict(zip((1, 3, 5, 7), (tone - chord[0] for tone in chord), strict=False)) | {8: 12}
+        notes += [(bar * STEPS + start, length, root + up[degree], 100) for start, length, degree in line]
     return notes
 
 
 def _voicings(piece: Piece, chords: list[list[int]]) -> list[list[int]]:
-    """Close position between G3 and F#4 upwards, so that neighbours move little."""
-    return [sorted(55 + (piece.tonic + tone - 55) % 12 for tone in chord) for chord in chords]
+    """The root between G2 and F#3; above it close position between G3 and F#4, so that neighbours move little."""
+    roots = [43 + (piece.tonic + chord[0] - 43) % 12 for chord in chords]
+    close = [sorted(55 + (piece.tonic + tone - 55) % 12 for tone in chord) for chord in chords]
+    return [[root, *tones] for root, tones in zip(roots, close, strict=True)]
 
 
 COMPS: dict[str, tuple[tuple[float, float], ...]] = {
@@ -185,8 +189,7 @@ def _comping(piece: Piece, chords: list[list[int]], rng: np.random.Generator) ->
     notes: list[Note] = []
     for bar, voicing in enumerate(_voicings(piece, chords)):
         if style == "arp":
-            up = [*voicing[:3], voicing[0] + 12]
-            notes += [(bar * STEPS + i, 1.0, up[(0, 1, 2, 3, 2, 1, 2, 3)[i % 8]], 84) for i in range(STEPS)]
+            notes += [(bar * STEPS + i, 1.0, voicing[(0, 1, 2, 3, 2, 1, 2, 3)[i % 8]], 84) for i in range(STEPS)]
             continue
         if style == "power":
             root = 40 + (piece.tonic + chords[bar][0] - 40) % 12

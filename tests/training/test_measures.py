@@ -36,6 +36,11 @@ def test_key():
     assert measures.detect_key(triads((2, 7, 9, 2), 3)) == (2, True)
 
 
+def test_matching_brings_a_clip_to_the_sessions_tempo():
+    found = measures.tempo_after_matching(clicks(122, 10), 120)
+    assert found == pytest.approx(120, rel=0.002)
+
+
 def test_distances_vanish_on_equals_and_grow_with_noise():
     x = triads((0, 5), 4)
     noisy = x + 0.05 * RNG.normal(size=len(x)).astype(np.float32)

@@ -38,6 +38,25 @@ def test_pieces_stay_in_key_and_in_their_bars():
             assert (pitch - piece.tonic) % 12 in piece.scale
 
 
+def test_a_bass_line_alone_tells_major_from_minor():
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        piece = draw_piece(rng)
+        classes = {(pitch - piece.tonic) % 12 for _, _, pitch, _ in compose(piece, rng)["bass"]}
+        assert classes <= set(piece.scale)
+        assert (3 if piece.minor else 4) in classes
+
+
+def test_a_chord_stands_on_its_root_and_an_arpeggio_has_all_of_it():
+    rng = np.random.default_rng(6)
+    for _ in range(100):
+        piece = draw_piece(rng)
+        notes = [note for note in compose(piece, rng)["chords"] if note[0] < STEPS]
+        assert min(pitch for _, _, pitch, _ in notes) % 12 == piece.tonic
+        if piece.genre != "rock":  # power chords have no third
+            assert {(pitch - piece.tonic) % 12 for _, _, pitch, _ in notes} >= {0, 3 if piece.minor else 4, 7}
+
+
 def test_a_render_repeats_to_the_sample_and_keeps_its_tempo():
     rng = np.random.default_rng(4)
     piece = draw_piece(rng)
@@ -46,7 +65,8 @@ def test_a_render_repeats_to_the_sample_and_keeps_its_tempo():
     stems = render_stems(Sines(), piece, {"drums", "bass"}, rng)
     loop = LOOP_BARS * piece.bar_frames * FRAME
     for stem in stems.values():
-        np.testing.assert_array_equal(stem[loop : 2 * loop], stem[2 * loop : 3 * loop][:loop][: len(stem) - 2 * loop])
+        again = stem[2 * loop : 3 * loop]
+        np.testing.assert_array_equal(stem[loop : loop + len(again)], again)
     clip = mix(stems, ("drums", "bass")).astype(np.float32) / 32768
     assert len(clip) == CLIP_FRAMES * FRAME
     ratio = detect_tempo(clip[: 12 * SAMPLE_RATE]) / tempo_of(piece.bar_frames)
