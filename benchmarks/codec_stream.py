@@ -58,7 +58,7 @@ def stock() -> EncodecModel:
 
 def streamed(codec: Codec, codes: Tensor, chunk: int) -> Tensor:
     """Return the audio of `codes` [1, K, T] pushed `chunk` frames at a time."""
-    stream, frames = codec.stream(1), codes.shape[-1]
+    stream, frames = codec.stream(1, alike=True), codes.shape[-1]
     pushed = [stream.push(codes[..., at : at + chunk], at + chunk >= frames) for at in range(0, frames, chunk)]
     return torch.cat(pushed, dim=-1)
 

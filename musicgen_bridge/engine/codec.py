@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from musicgen_bridge.engine.codec_config import CodecConfig
+from musicgen_bridge.engine.codec_graph import GraphedStream
 from musicgen_bridge.engine.codec_stream import CodecStream
 from musicgen_bridge.engine.quantizer import ResidualQuantizer
 from musicgen_bridge.engine.seanet import build_decoder, build_encoder, full_precision
@@ -102,9 +103,13 @@ class Codec(nn.Module):
         """Return the audio [B, C, T * hop] of `codes` [B, K, T]."""
         return self.decoder(self.quantizer.decode(codes))
 
-    def stream(self, batch: int) -> CodecStream:
-        """Return a decoder that takes the codes of `batch` takes in pieces and gives what `decode` would."""
-        return CodecStream(self.quantizer, self.decoder, self.config, batch)
+    def stream(self, batch: int, *, alike: bool = False) -> CodecStream | GraphedStream:
+        """Return a decoder that takes the codes of `batch` takes in pieces and gives what `decode` would.
+
+        `alike` says that there will be many pieces of one length; on CUDA those are a graph.
+        """
+        stream = CodecStream(self.quantizer, self.decoder, self.config, batch)
+        return GraphedStream(stream) if alike and self.quantizer.embed.is_cuda else stream
 
 
 def _plain_weights(tensors: Mapping[str, Tensor], codebooks: int) -> dict[str, Tensor]:

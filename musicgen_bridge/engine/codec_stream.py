@@ -51,6 +51,22 @@ class CodecStream:
             x, self._state = self._lstm.advance(x, self._state)
         return self._upsampler.push(x, last)
 
+    @property
+    def steady(self) -> bool:
+        """Whether another push that is not the last would leave as many frames held as there are now."""
+        return not self._ended and self._entry.steady and self._upsampler.steady
+
+    @property
+    def held(self) -> list[Tensor]:
+        """All that a push depends on beside its codes, once the stream is `steady`; it can be set."""
+        assert self._entry.held is not None and self._upsampler.held is not None and self._state is not None
+        return [self._entry.held, self._upsampler.held, *self._state]
+
+    @held.setter
+    def held(self, tensors: list[Tensor]) -> None:
+        self._entry.held, self._upsampler.held, outputs, memories = tensors
+        self._state = outputs, memories
+
 
 class _Segments:
     """Layers that look `halo` frames to both sides, run over overlapping segments of a signal that still grows."""
@@ -62,16 +78,21 @@ class _Segments:
         # The output of frame 0 is [0, hop) and depends on input frames [start, stop).
         start, stop = input_span(layers, 0, hop)
         self._halo = max(-start, stop - 1)
-        self._held: Tensor | None = None  # [B, C, n]: the halo of the next frame, then the frames not final yet
+        self.held: Tensor | None = None  # [B, C, n]: the halo of the next frame, then the frames not final yet
         self._done = 0  # how many of the held frames are final
+
+    @property
+    def steady(self) -> bool:
+        """Whether there is a whole halo before and after the next frame."""
+        return self.held is not None and (self._done, self.held.shape[-1]) == (self._halo, 2 * self._halo)
 
     def push(self, x: Tensor, last: bool) -> Tensor:
         """Take the frames `x` [B, C, k] and return the output [B, C', m * hop] of the m frames that are now final."""
-        held = x if self._held is None else torch.cat((self._held, x), dim=-1)
+        held = x if self.held is None else torch.cat((self.held, x), dim=-1)
         done, ready = self._done, held.shape[-1] - (0 if last else self._halo)
         if ready <= done:
-            self._held = held
+            self.held = held
             return x.new_empty(x.shape[0], self._channels, 0)
         drop = max(0, ready - self._halo)
-        self._held, self._done = held[..., drop:], ready - drop
+        self.held, self._done = held[..., drop:], ready - drop
         return self._layers(held)[..., done * self._hop : ready * self._hop]

@@ -24,7 +24,7 @@ class Live:
         self, codec: Codec, channels: int, before: int, samples: int, on_audio: Callable[[NDArray[np.float32]], None]
     ) -> None:
         """`on_audio` is given [channels, n] of at most `samples`; the first `before` frames of codes are not new."""
-        self._stream, self._channels, self._on_audio = codec.stream(channels), channels, on_audio
+        self._stream, self._channels, self._on_audio = codec.stream(channels, alike=True), channels, on_audio
         self._skip, self._left = before * codec.hop, samples
         self._heard = 0  # frames of codes
 
