@@ -49,7 +49,7 @@ class PathError(BridgeError):
 
 
 class ExistsError(BridgeError):
-    """A file stands where a new one should be written."""
+    """A file stands where a new one should be written; a stem gets a number instead."""
 
     code = "E_EXISTS"
 
@@ -61,7 +61,7 @@ class BusyError(BridgeError):
 
 
 class LoadingError(BridgeError):
-    """The model is still loading; `retry_ms` says when to ask again."""
+    """The model is still loading; `retry_ms` says when to ask again. Here jobs wait for it instead."""
 
     code = "E_LOADING"
 

@@ -86,7 +86,7 @@ class Request:
 COMMON_CODES = ("E_ARGS", "E_PROTO", "E_TIME", "E_BUSY", "E_INTERNAL")
 """What any request can fail with."""
 _ACCEPTING = ("E_PATH", "E_MODEL", "E_RID", "E_DISK")
-_ENDING = ("E_EXISTS", "E_LOADING", "E_OOM", "E_AUDIO", "E_CANCELLED")
+_ENDING = ("E_OOM", "E_AUDIO", "E_CANCELLED")
 
 _TARGET = IdKey("target", "s", "id of the request meant")
 _TOKEN = Key("token", "s", "the daemon's token", longest=200)

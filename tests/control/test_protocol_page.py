@@ -1,6 +1,5 @@
-"""The page about the wire is what the table says, and its examples run as they stand there."""
+"""What the page about the wire says in words is what the table says, and the examples of clients run as they stand."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,31 +11,26 @@ from pathlib import Path
 import pytest
 
 from musicgen_bridge.control.commands import COMMANDS
+from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS
 from musicgen_bridge.settings import Settings
 from tests.conftest import PATIENCE_S
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "protocol.md").read_text("utf-8")
-
-spec = importlib.util.spec_from_file_location("generate_protocol", DOCS / "generate_protocol.py")
-generate = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(generate)
-
-
-def test_the_page_is_what_the_table_says():
-    assert generate.filled(PAGE) == PAGE, "run: python docs/generate_protocol.py"
-    assert re.findall(r"<!-- table: (\w+) -->", PAGE) == list(generate.PARTS)
+EXAMPLES = (DOCS / "clients.md").read_text("utf-8")
 
 
 def test_the_prose_says_what_the_table_says():
     at_once = [f"`{command.name}`" for command in COMMANDS.values() if command.at_once]
     assert f"- {', '.join(at_once[:-1])} and {at_once[-1]} are answered at once" in PAGE
     assert f"port **{Settings().port}**" in PAGE
+    shared = [f"`{name}`" for name, key in RENDER_KEYS.items() if SESSION_KEYS.get(name) is key]
+    assert f"{', '.join(shared[:-1])} and {shared[-1]} are those of the session" in " ".join(PAGE.split())
 
 
 def example(rig, language, number=0):
-    """Return an example of the page, made to fit this machine: its port and a folder that is there."""
-    code = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)[number]
+    """Return an example, made to fit this machine: its port and a folder that is there."""
+    code = re.findall(rf"```{language}\n(.*?)```", EXAMPLES, flags=re.DOTALL)[number]
     assert "32050" in code or "/home/me/song" in code
     return code.replace("32050", str(rig.port)).replace("/home/me/song", rig.song.as_posix())
 
