@@ -20,6 +20,9 @@ from musicgen_bridge.stems.recordings import RECORDING_FOLDER
 
 _SUFFIXES = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "AIFF": ".aiff", "MP3": ".mp3", "OGG": ".ogg"}
 
+MAX_DECODED = 1 << 28
+"""Bytes of samples that a recording may have to be turned into WAV: some 20 minutes of stereo at 48 kHz."""
+
 
 def keep_upload(data: bytes, name: str, project: str, roots: Roots) -> Path:
     """Write a recording, as it came, to the project's folder of recordings and return its path.
@@ -42,11 +45,18 @@ def keep_upload(data: bytes, name: str, project: str, roots: Roots) -> Path:
 
 
 def as_wav(path: Path) -> bytes:
-    """Return a recording as a WAV file of 32-bit floats, which every browser decodes. Raises PathError, AudioError."""
+    """Return a recording as a WAV file of 32-bit floats, which every browser decodes.
+
+    Raises:
+        PathError: it is no plain file or may not be read.
+        AudioError: it is no audio, or longer than memory should be spent on: a small file may hold hours of silence.
+    """
     made = io.BytesIO()
     try:
         with open_plain(path) as stream, soundfile.SoundFile(stream) as file:
             check_head(file, path)
+            if file.frames * file.channels * 4 > MAX_DECODED:
+                raise AudioError(f"{path.name} is too long to be played here; save it as WAV or FLAC")
             soundfile.write(made, file.read(dtype="float32"), file.samplerate, format="WAV", subtype="FLOAT")
     except soundfile.LibsndfileError:
         raise AudioError(f"{path.name} can't be read as audio; export it again") from None

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from musicgen_bridge.errors import AudioError, PathError
+from musicgen_bridge.stems import exchange
 from musicgen_bridge.stems.exchange import as_wav, keep_upload
 
 
@@ -64,4 +65,14 @@ def test_what_is_no_audio_becomes_none(project):
     path = project / "x.aiff"
     path.write_text("no sound")
     with pytest.raises(AudioError, match="export it again"):
+        as_wav(path)
+
+
+def test_what_would_fill_the_memory_is_not_decoded(project, tone, monkeypatch):
+    path = project / "x.aiff"
+    soundfile.write(path, tone(4800, 2), 48_000)
+    monkeypatch.setattr(exchange, "MAX_DECODED", 4800 * 2 * 4)
+    assert as_wav(path)
+    soundfile.write(path, tone(4801, 2), 48_000)
+    with pytest.raises(AudioError, match="save it as WAV or FLAC"):
         as_wav(path)
