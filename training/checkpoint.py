@@ -58,7 +58,7 @@ def stock_config(size: Size) -> MusicgenMelodyConfig:
     return MusicgenMelodyConfig(
         text_encoder=size.t5().to_dict(), audio_encoder=codec_config().to_dict(), decoder=decoder.to_dict(),
         num_chroma=12, chroma_length=CHROMA_FRAMES, architectures=["MusicgenMelodyForConditionalGeneration"],
-        dtype="float32",
+        dtype="float32", opens_on_downbeat=True,
     )  # fmt: skip
 
 

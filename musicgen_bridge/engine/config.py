@@ -73,6 +73,8 @@ class ModelConfig:
     """Pitch classes of the melody; 0 in the text family."""
     chroma_length: int
     """Frames of chroma in the prefix; 0 in the text family."""
+    opens_on_downbeat: bool
+    """Whether all that it was trained on begins a bar, which published models don't say; a key of this project's."""
 
     @property
     def window(self) -> float:
@@ -97,6 +99,7 @@ def parse(values: Json) -> ModelConfig:
             codec=values["audio_encoder"],
             chroma=values["num_chroma"] if family == "melody" else 0,
             chroma_length=values["chroma_length"] if family == "melody" else 0,
+            opens_on_downbeat=values.get("opens_on_downbeat") is True,
         )
     except KeyError as error:
         raise ModelError(f"The model's config.json lacks {error}: copy or download it again.") from error

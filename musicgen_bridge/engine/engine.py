@@ -157,6 +157,11 @@ class Engine:
         return self._config.window
 
     @property
+    def opens_on_downbeat(self) -> bool:
+        """Whether a take that continues nothing begins a bar with its first sample."""
+        return self._config.opens_on_downbeat
+
+    @property
     def codebooks(self) -> int:
         """Codes in a frame; a stereo model's alternate left and right."""
         return self._decoder.codebooks

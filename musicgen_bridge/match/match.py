@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -57,6 +57,8 @@ class Target:
     """The second of the audio that the output begins with, where it is known; else a downbeat is looked for."""
     tempo_map: TempoMap | None = None
     """Where the session's tempo varies; `bpm` is its mean then, and `signature` the one that it begins with."""
+    opens: bool = False
+    """The music is known to begin a bar with its first sample, so that no downbeat is looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +125,8 @@ def match(audio: Audio, sample_rate: int, target: Target, grid: Grid | None = No
     _check(audio)
     heard = for_analysis(audio, sample_rate)
     grid = grid or find_grid(heard, target.own_bpm or target.bpm, target.signature)
+    if target.opens and not grid.beatless:
+        grid = _opened(grid)
     timed = target.match and (target.own_bpm is not None or not grid.beatless)
     rate = target.bpm / grid.bpm if timed else 1.0
     start = _start(grid, rate, audio.shape[1] / sample_rate, target)
@@ -175,6 +179,16 @@ def _downbeat(grid: Grid, seconds: float, signature: Signature) -> float:
     rest = (seconds + grid.bar / 2) % grid.bar - grid.bar / 2
     whole = seconds > grid.bar / 2 and abs(rest) < 0.01 * grid.bar
     return first if whole and abs(first) < ON_BEAT else grid.downbeat
+
+
+def _opened(grid: Grid) -> Grid:
+    """Return the grid of music that begins a bar with its first sample: the sixteenth there is the downbeat.
+
+    Where none is, its attacks tell nothing of the beat, and the sample itself is.
+    """
+    sixteenth = 15 / grid.bpm
+    first = (grid.downbeat + sixteenth / 2) % sixteenth - sixteenth / 2
+    return replace(grid, downbeat=first if abs(first) < ON_BEAT else 0.0, sure=1.0)
 
 
 def _check(audio: Audio) -> None:

@@ -19,7 +19,7 @@ def matched_of(request: RenderRequest, made: Made, step: Callable[[int, int], No
 
     `step` is told the takes that are done and their total; what it raises ends the job.
     """
-    target = target_of(request, made.known)
+    target = target_of(request, made.known, opens=made.opens)
     grid = made.known.grid if made.known else None
     takes: list[Matched] = []
     for index, audio in enumerate(made.audio):

@@ -45,6 +45,8 @@ class Made:
     """The melody [C, N] and its sample rate."""
     kept: bool = True
     """Whether it is kept as the raw take; a recording lies on the disk anyway."""
+    opens: bool = False
+    """The first sample is a downbeat."""
     known: Known | None = None
 
 

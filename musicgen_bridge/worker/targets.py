@@ -40,8 +40,8 @@ def needed_of(recording: Recording, request: RenderRequest) -> np.ndarray:
     return recording.audio[:, : math.ceil(seconds * recording.sample_rate)]
 
 
-def target_of(request: RenderRequest, known: Known | None = None) -> Target:
-    """Return what matching has to make of each take, of which something may be known."""
+def target_of(request: RenderRequest, known: Known | None = None, *, opens: bool = False) -> Target:
+    """Return what matching has to make of each take, of which something may be known, such as that it opens a bar."""
     begins_s = known.begins_s if known else None
     return Target(
         bpm=request.bpm,
@@ -57,4 +57,5 @@ def target_of(request: RenderRequest, known: Known | None = None) -> Target:
         begins_s=begins_s,
         ceiling=math.inf if request.mode == "fit" and request.loudness is None else CEILING,
         tempo_map=None if request.timing.steady else request.timing,
+        opens=opens,
     )

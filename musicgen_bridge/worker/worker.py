@@ -220,6 +220,7 @@ class Worker:
             dtype=str(engine.dtype),
             melody=melody_from,
             followed=(melody.audio, melody.sample_rate) if melody else None,
+            opens=engine.opens_on_downbeat and request.continue_from is None,
         )
 
     def _recording(self, request: RenderRequest) -> Recording:

@@ -206,3 +206,18 @@ def test_what_was_asked_of_the_model_is_enough(band):
 def test_the_protocols_length():
     quarters = Fraction(4) * signature("7/8").quarters
     assert len(match(BEAT, RATE, target(4, 126.5, "7/8")).audio) == exact_frames(quarters, 126.5, 48_000) == 318_735
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_opens_a_bar_is_not_searched_for_a_downbeat(band, seed):
+    clip = band(seed, bpm=118, start=0.0, roles=("chords", "lead"))
+    report = match(clip.audio, RATE, target(4, 120, opens=True)).report
+    assert np.abs(clip.downbeats - report.downbeat_s).min() < 0.008
+    assert report.downbeat_confidence == 1
+
+
+def test_what_opens_a_bar_between_the_beats_opens_it_all_the_same():
+    """All that is heard after the first sample is off the beat."""
+    times = 0.5 * np.arange(32) + 0.19
+    report = match(click_train(times, 16), RATE, target(4, 120, opens=True)).report
+    assert report.downbeat_s == pytest.approx(2.0, abs=1e-4)  # a bar later, for what stood before

@@ -101,8 +101,18 @@ def test_a_recording_comes_out_in_the_session(worker: Worker, song: Path, loop: 
     assert heard["bpm"] == pytest.approx(118, rel=1e-3)
     assert heard["rate"] == pytest.approx(126.5 / 118, rel=1e-3)
     assert heard["downbeat_s"] == pytest.approx(0.3, abs=0.01)
+    assert heard["downbeat_confidence"] < 1
     assert loop.read_bytes() == before
     assert files(song / "MusicGen") == {f"my-loop_126.5bpm_2bars.{ending}" for ending in ("wav", "json")}
+
+
+def test_the_starters_take_opens_a_bar(worker: Worker, song: Path) -> None:
+    (stem,) = worker.render(asked(song, prompt="trap beat", bpm=70.0, bars=1.0, seed=107))
+    heard = report(stem)
+    assert not heard["beatless"]
+    bars = heard["downbeat_s"] * heard["bpm"] / 240
+    assert bars == pytest.approx(round(bars), abs=0.01)
+    assert heard["downbeat_confidence"] == 1
 
 
 def test_a_recording_follows_a_tempo_map(worker: Worker, song: Path, loop: Path) -> None:
