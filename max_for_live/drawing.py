@@ -54,7 +54,7 @@ def drawn(box: dict[str, Any]) -> list[str]:
             return [shape("well", x, y, width, height), shape("done", x, y, width * 0.6, height)]
         case "live.text":
             middle = f'text-anchor="middle" x="{x + width / 2:g}"'
-            label = f'<text {middle} y="{y + height / 2 + 3.5:g}">{escape(name)}</text>'
+            label = f'<text {middle} y="{y + height / 2 + 3.5:g}">{escape(box["text"])}</text>'
             return [shape("button", x, y, width, height, 3), label]
     return [shape("well", x, y, width, height), words(FILLED[name] if name in FILLED else first(box), x + 4, y + 11)]
 

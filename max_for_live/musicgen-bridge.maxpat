@@ -22,11 +22,11 @@
 			8.0,
 			8.0
 		],
-		"devicewidth": 452.0,
+		"devicewidth": 570.0,
 		"openrect": [
 			0.0,
 			0.0,
-			452.0,
+			570.0,
 			169.0
 		],
 		"boxes": [
@@ -290,7 +290,7 @@
 					"presentation_rect": [
 						84.0,
 						0.0,
-						360.0,
+						478.0,
 						18.0
 					],
 					"text": "",
@@ -332,7 +332,7 @@
 					],
 					"presentation": 1,
 					"presentation_rect": [
-						330.0,
+						448.0,
 						74.0,
 						114.0,
 						12.0
@@ -360,7 +360,7 @@
 					"presentation_rect": [
 						8.0,
 						150.0,
-						436.0,
+						554.0,
 						18.0
 					],
 					"text": "",
@@ -1052,6 +1052,88 @@
 			{
 				"box": {
 					"id": "obj-42",
+					"maxclass": "comment",
+					"numinlets": 1,
+					"numoutlets": 0,
+					"outlettype": [],
+					"patching_rect": [
+						280.0,
+						530.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						327.0,
+						14.0,
+						66.0,
+						18.0
+					],
+					"text": "Best of"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-43",
+					"maxclass": "live.numbox",
+					"numinlets": 1,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						"float"
+					],
+					"patching_rect": [
+						280.0,
+						560.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						330.0,
+						30.0,
+						48.0,
+						15.0
+					],
+					"parameter_enable": 1,
+					"saved_attribute_attributes": {
+						"valueof": {
+							"parameter_longname": "Best of",
+							"parameter_shortname": "Best of",
+							"parameter_type": 0,
+							"parameter_mmin": 1,
+							"parameter_mmax": 8,
+							"parameter_initial": [
+								1
+							],
+							"parameter_initial_enable": 1,
+							"parameter_unitstyle": 0
+						}
+					},
+					"varname": "Best of"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-44",
+					"maxclass": "newobj",
+					"numinlets": 1,
+					"numoutlets": 1,
+					"outlettype": [
+						""
+					],
+					"patching_rect": [
+						280.0,
+						590.0,
+						220.0,
+						22.0
+					],
+					"text": "prepend best_of"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-45",
 					"maxclass": "live.text",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1061,13 +1143,501 @@
 					],
 					"patching_rect": [
 						280.0,
-						530.0,
+						620.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						386.0,
+						30.0,
+						48.0,
+						15.0
+					],
+					"parameter_enable": 1,
+					"saved_attribute_attributes": {
+						"valueof": {
+							"parameter_longname": "Mix",
+							"parameter_shortname": "Mix",
+							"parameter_type": 2,
+							"parameter_enum": [
+								"off",
+								"on"
+							],
+							"parameter_mmax": 1
+						}
+					},
+					"varname": "Mix",
+					"mode": 1,
+					"text": "Mix",
+					"texton": "Mix"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-46",
+					"maxclass": "newobj",
+					"numinlets": 1,
+					"numoutlets": 1,
+					"outlettype": [
+						""
+					],
+					"patching_rect": [
+						280.0,
+						650.0,
+						220.0,
+						22.0
+					],
+					"text": "prepend mix"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-47",
+					"maxclass": "comment",
+					"numinlets": 1,
+					"numoutlets": 0,
+					"outlettype": [],
+					"patching_rect": [
+						280.0,
+						680.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						327.0,
+						48.0,
+						110.0,
+						18.0
+					],
+					"text": "Melody part"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-48",
+					"maxclass": "live.menu",
+					"numinlets": 1,
+					"numoutlets": 3,
+					"outlettype": [
+						"",
+						"",
+						"float"
+					],
+					"patching_rect": [
+						280.0,
+						710.0,
 						220.0,
 						22.0
 					],
 					"presentation": 1,
 					"presentation_rect": [
 						330.0,
+						64.0,
+						104.0,
+						15.0
+					],
+					"parameter_enable": 1,
+					"saved_attribute_attributes": {
+						"valueof": {
+							"parameter_longname": "Melody part",
+							"parameter_shortname": "Melody part",
+							"parameter_type": 2,
+							"parameter_enum": [
+								"lead",
+								"all",
+								"vocals",
+								"bass",
+								"other",
+								"drums"
+							],
+							"parameter_mmax": 5,
+							"parameter_initial": [
+								0
+							],
+							"parameter_initial_enable": 1
+						}
+					},
+					"varname": "Melody part"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-49",
+					"maxclass": "newobj",
+					"numinlets": 1,
+					"numoutlets": 1,
+					"outlettype": [
+						""
+					],
+					"patching_rect": [
+						540.0,
+						20.0,
+						220.0,
+						22.0
+					],
+					"text": "prepend melody_part"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-50",
+					"maxclass": "comment",
+					"numinlets": 1,
+					"numoutlets": 0,
+					"outlettype": [],
+					"patching_rect": [
+						540.0,
+						50.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						327.0,
+						82.0,
+						110.0,
+						18.0
+					],
+					"text": "Move the take"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-51",
+					"maxclass": "live.text",
+					"numinlets": 1,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						80.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						330.0,
+						98.0,
+						50.0,
+						15.0
+					],
+					"parameter_enable": 1,
+					"saved_attribute_attributes": {
+						"valueof": {
+							"parameter_longname": "Beat earlier",
+							"parameter_shortname": "Beat earlier",
+							"parameter_type": 2,
+							"parameter_enum": [
+								"off",
+								"on"
+							],
+							"parameter_mmax": 1
+						}
+					},
+					"varname": "Beat earlier",
+					"mode": 0,
+					"text": "< Beat",
+					"texton": "< Beat"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-52",
+					"maxclass": "newobj",
+					"numinlets": 2,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						110.0,
+						220.0,
+						22.0
+					],
+					"text": "route 0"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-53",
+					"maxclass": "message",
+					"numinlets": 2,
+					"numoutlets": 1,
+					"outlettype": [
+						""
+					],
+					"patching_rect": [
+						540.0,
+						140.0,
+						220.0,
+						22.0
+					],
+					"text": "nudge 1 0"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-54",
+					"maxclass": "live.text",
+					"numinlets": 1,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						170.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						384.0,
+						98.0,
+						50.0,
+						15.0
+					],
+					"parameter_enable": 1,
+					"saved_attribute_attributes": {
+						"valueof": {
+							"parameter_longname": "Beat later",
+							"parameter_shortname": "Beat later",
+							"parameter_type": 2,
+							"parameter_enum": [
+								"off",
+								"on"
+							],
+							"parameter_mmax": 1
+						}
+					},
+					"varname": "Beat later",
+					"mode": 0,
+					"text": "Beat >",
+					"texton": "Beat >"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-55",
+					"maxclass": "newobj",
+					"numinlets": 2,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						200.0,
+						220.0,
+						22.0
+					],
+					"text": "route 0"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-56",
+					"maxclass": "message",
+					"numinlets": 2,
+					"numoutlets": 1,
+					"outlettype": [
+						""
+					],
+					"patching_rect": [
+						540.0,
+						230.0,
+						220.0,
+						22.0
+					],
+					"text": "nudge -1 0"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-57",
+					"maxclass": "live.text",
+					"numinlets": 1,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						260.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						330.0,
+						115.0,
+						50.0,
+						15.0
+					],
+					"parameter_enable": 1,
+					"saved_attribute_attributes": {
+						"valueof": {
+							"parameter_longname": "10 ms earlier",
+							"parameter_shortname": "10 ms earlier",
+							"parameter_type": 2,
+							"parameter_enum": [
+								"off",
+								"on"
+							],
+							"parameter_mmax": 1
+						}
+					},
+					"varname": "10 ms earlier",
+					"mode": 0,
+					"text": "< 10 ms",
+					"texton": "< 10 ms"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-58",
+					"maxclass": "newobj",
+					"numinlets": 2,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						290.0,
+						220.0,
+						22.0
+					],
+					"text": "route 0"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-59",
+					"maxclass": "message",
+					"numinlets": 2,
+					"numoutlets": 1,
+					"outlettype": [
+						""
+					],
+					"patching_rect": [
+						540.0,
+						320.0,
+						220.0,
+						22.0
+					],
+					"text": "nudge 0 10"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-60",
+					"maxclass": "live.text",
+					"numinlets": 1,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						350.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						384.0,
+						115.0,
+						50.0,
+						15.0
+					],
+					"parameter_enable": 1,
+					"saved_attribute_attributes": {
+						"valueof": {
+							"parameter_longname": "10 ms later",
+							"parameter_shortname": "10 ms later",
+							"parameter_type": 2,
+							"parameter_enum": [
+								"off",
+								"on"
+							],
+							"parameter_mmax": 1
+						}
+					},
+					"varname": "10 ms later",
+					"mode": 0,
+					"text": "10 ms >",
+					"texton": "10 ms >"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-61",
+					"maxclass": "newobj",
+					"numinlets": 2,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						380.0,
+						220.0,
+						22.0
+					],
+					"text": "route 0"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-62",
+					"maxclass": "message",
+					"numinlets": 2,
+					"numoutlets": 1,
+					"outlettype": [
+						""
+					],
+					"patching_rect": [
+						540.0,
+						410.0,
+						220.0,
+						22.0
+					],
+					"text": "nudge 0 -10"
+				}
+			},
+			{
+				"box": {
+					"id": "obj-63",
+					"maxclass": "live.text",
+					"numinlets": 1,
+					"numoutlets": 2,
+					"outlettype": [
+						"",
+						""
+					],
+					"patching_rect": [
+						540.0,
+						440.0,
+						220.0,
+						22.0
+					],
+					"presentation": 1,
+					"presentation_rect": [
+						448.0,
 						52.0,
 						114.0,
 						16.0
@@ -1093,7 +1663,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-43",
+					"id": "obj-64",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 2,
@@ -1102,8 +1672,8 @@
 						""
 					],
 					"patching_rect": [
-						280.0,
-						560.0,
+						540.0,
+						470.0,
 						220.0,
 						22.0
 					],
@@ -1112,7 +1682,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-44",
+					"id": "obj-65",
 					"maxclass": "message",
 					"numinlets": 2,
 					"numoutlets": 1,
@@ -1120,8 +1690,8 @@
 						""
 					],
 					"patching_rect": [
-						280.0,
-						590.0,
+						540.0,
+						500.0,
 						220.0,
 						22.0
 					],
@@ -1130,7 +1700,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-45",
+					"id": "obj-66",
 					"maxclass": "live.text",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1139,14 +1709,14 @@
 						""
 					],
 					"patching_rect": [
-						280.0,
-						620.0,
+						540.0,
+						530.0,
 						220.0,
 						22.0
 					],
 					"presentation": 1,
 					"presentation_rect": [
-						330.0,
+						448.0,
 						96.0,
 						114.0,
 						16.0
@@ -1172,7 +1742,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-46",
+					"id": "obj-67",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 2,
@@ -1181,8 +1751,8 @@
 						""
 					],
 					"patching_rect": [
-						280.0,
-						650.0,
+						540.0,
+						560.0,
 						220.0,
 						22.0
 					],
@@ -1191,7 +1761,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-47",
+					"id": "obj-68",
 					"maxclass": "message",
 					"numinlets": 2,
 					"numoutlets": 1,
@@ -1199,8 +1769,8 @@
 						""
 					],
 					"patching_rect": [
-						280.0,
-						680.0,
+						540.0,
+						590.0,
 						220.0,
 						22.0
 					],
@@ -1209,14 +1779,14 @@
 			},
 			{
 				"box": {
-					"id": "obj-48",
+					"id": "obj-69",
 					"maxclass": "comment",
 					"numinlets": 1,
 					"numoutlets": 0,
 					"outlettype": [],
 					"patching_rect": [
-						280.0,
-						710.0,
+						540.0,
+						620.0,
 						220.0,
 						22.0
 					],
@@ -1232,7 +1802,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-49",
+					"id": "obj-70",
 					"maxclass": "live.numbox",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1242,7 +1812,7 @@
 					],
 					"patching_rect": [
 						540.0,
-						20.0,
+						650.0,
 						220.0,
 						22.0
 					],
@@ -1273,7 +1843,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-50",
+					"id": "obj-71",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1282,7 +1852,7 @@
 					],
 					"patching_rect": [
 						540.0,
-						50.0,
+						680.0,
 						220.0,
 						22.0
 					],
@@ -1291,14 +1861,14 @@
 			},
 			{
 				"box": {
-					"id": "obj-51",
+					"id": "obj-72",
 					"maxclass": "comment",
 					"numinlets": 1,
 					"numoutlets": 0,
 					"outlettype": [],
 					"patching_rect": [
 						540.0,
-						80.0,
+						710.0,
 						220.0,
 						22.0
 					],
@@ -1314,7 +1884,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-52",
+					"id": "obj-73",
 					"maxclass": "live.menu",
 					"numinlets": 1,
 					"numoutlets": 3,
@@ -1324,8 +1894,8 @@
 						"float"
 					],
 					"patching_rect": [
-						540.0,
-						110.0,
+						800.0,
+						20.0,
 						220.0,
 						22.0
 					],
@@ -1363,7 +1933,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-53",
+					"id": "obj-74",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1371,8 +1941,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						140.0,
+						800.0,
+						50.0,
 						220.0,
 						22.0
 					],
@@ -1381,7 +1951,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-54",
+					"id": "obj-75",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 3,
@@ -1391,8 +1961,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						170.0,
+						800.0,
+						80.0,
 						220.0,
 						22.0
 					],
@@ -1401,7 +1971,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-55",
+					"id": "obj-76",
 					"maxclass": "live.text",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1410,14 +1980,14 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						200.0,
+						800.0,
+						110.0,
 						220.0,
 						22.0
 					],
 					"presentation": 1,
 					"presentation_rect": [
-						330.0,
+						448.0,
 						30.0,
 						114.0,
 						18.0
@@ -1443,7 +2013,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-56",
+					"id": "obj-77",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 2,
@@ -1452,8 +2022,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						230.0,
+						800.0,
+						140.0,
 						220.0,
 						22.0
 					],
@@ -1462,7 +2032,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-57",
+					"id": "obj-78",
 					"maxclass": "message",
 					"numinlets": 2,
 					"numoutlets": 1,
@@ -1470,8 +2040,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						260.0,
+						800.0,
+						170.0,
 						220.0,
 						22.0
 					],
@@ -1480,7 +2050,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-58",
+					"id": "obj-79",
 					"maxclass": "message",
 					"numinlets": 2,
 					"numoutlets": 1,
@@ -1488,8 +2058,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						290.0,
+						800.0,
+						200.0,
 						220.0,
 						22.0
 					],
@@ -1498,7 +2068,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-59",
+					"id": "obj-80",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1506,8 +2076,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						320.0,
+						800.0,
+						230.0,
 						220.0,
 						22.0
 					],
@@ -1516,7 +2086,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-60",
+					"id": "obj-81",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 4,
@@ -1527,8 +2097,8 @@
 						"int"
 					],
 					"patching_rect": [
-						540.0,
-						350.0,
+						800.0,
+						260.0,
 						220.0,
 						22.0
 					],
@@ -1537,7 +2107,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-61",
+					"id": "obj-82",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1545,8 +2115,8 @@
 						"bang"
 					],
 					"patching_rect": [
-						540.0,
-						380.0,
+						800.0,
+						290.0,
 						220.0,
 						22.0
 					],
@@ -1555,7 +2125,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-62",
+					"id": "obj-83",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1563,8 +2133,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						410.0,
+						800.0,
+						320.0,
 						220.0,
 						22.0
 					],
@@ -1573,7 +2143,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-63",
+					"id": "obj-84",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1581,8 +2151,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						440.0,
+						800.0,
+						350.0,
 						220.0,
 						22.0
 					],
@@ -1591,7 +2161,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-64",
+					"id": "obj-85",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1600,8 +2170,8 @@
 						"bang"
 					],
 					"patching_rect": [
-						540.0,
-						470.0,
+						800.0,
+						380.0,
 						220.0,
 						22.0
 					],
@@ -1610,7 +2180,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-65",
+					"id": "obj-86",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1619,8 +2189,8 @@
 						"int"
 					],
 					"patching_rect": [
-						540.0,
-						500.0,
+						800.0,
+						410.0,
 						220.0,
 						22.0
 					],
@@ -1629,7 +2199,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-66",
+					"id": "obj-87",
 					"maxclass": "live.text",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1638,8 +2208,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						530.0,
+						800.0,
+						440.0,
 						220.0,
 						22.0
 					],
@@ -1671,7 +2241,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-67",
+					"id": "obj-88",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 2,
@@ -1680,8 +2250,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						560.0,
+						800.0,
+						470.0,
 						220.0,
 						22.0
 					],
@@ -1690,7 +2260,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-68",
+					"id": "obj-89",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1698,8 +2268,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						590.0,
+						800.0,
+						500.0,
 						220.0,
 						22.0
 					],
@@ -1708,7 +2278,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-69",
+					"id": "obj-90",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1716,8 +2286,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						620.0,
+						800.0,
+						530.0,
 						220.0,
 						22.0
 					],
@@ -1726,7 +2296,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-70",
+					"id": "obj-91",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1735,8 +2305,8 @@
 						"bang"
 					],
 					"patching_rect": [
-						540.0,
-						650.0,
+						800.0,
+						560.0,
 						220.0,
 						22.0
 					],
@@ -1745,7 +2315,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-71",
+					"id": "obj-92",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1754,8 +2324,8 @@
 						"int"
 					],
 					"patching_rect": [
-						540.0,
-						680.0,
+						800.0,
+						590.0,
 						220.0,
 						22.0
 					],
@@ -1764,7 +2334,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-72",
+					"id": "obj-93",
 					"maxclass": "live.text",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1773,8 +2343,8 @@
 						""
 					],
 					"patching_rect": [
-						540.0,
-						710.0,
+						800.0,
+						620.0,
 						220.0,
 						22.0
 					],
@@ -1806,7 +2376,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-73",
+					"id": "obj-94",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 2,
@@ -1816,7 +2386,7 @@
 					],
 					"patching_rect": [
 						800.0,
-						20.0,
+						650.0,
 						220.0,
 						22.0
 					],
@@ -1825,7 +2395,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-74",
+					"id": "obj-95",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 1,
@@ -1834,7 +2404,7 @@
 					],
 					"patching_rect": [
 						800.0,
-						50.0,
+						680.0,
 						220.0,
 						22.0
 					],
@@ -1843,7 +2413,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-75",
+					"id": "obj-96",
 					"maxclass": "live.text",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1853,7 +2423,7 @@
 					],
 					"patching_rect": [
 						800.0,
-						80.0,
+						710.0,
 						220.0,
 						22.0
 					],
@@ -1885,7 +2455,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-76",
+					"id": "obj-97",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 2,
@@ -1894,8 +2464,8 @@
 						""
 					],
 					"patching_rect": [
-						800.0,
-						110.0,
+						1060.0,
+						20.0,
 						220.0,
 						22.0
 					],
@@ -1904,7 +2474,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-77",
+					"id": "obj-98",
 					"maxclass": "message",
 					"numinlets": 2,
 					"numoutlets": 1,
@@ -1912,8 +2482,8 @@
 						""
 					],
 					"patching_rect": [
-						800.0,
-						140.0,
+						1060.0,
+						50.0,
 						220.0,
 						22.0
 					],
@@ -1922,7 +2492,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-78",
+					"id": "obj-99",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 2,
@@ -1931,8 +2501,8 @@
 						""
 					],
 					"patching_rect": [
-						800.0,
-						170.0,
+						1060.0,
+						80.0,
 						220.0,
 						22.0
 					],
@@ -1941,7 +2511,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-79",
+					"id": "obj-100",
 					"maxclass": "message",
 					"numinlets": 2,
 					"numoutlets": 1,
@@ -1949,8 +2519,8 @@
 						""
 					],
 					"patching_rect": [
-						800.0,
-						200.0,
+						1060.0,
+						110.0,
 						220.0,
 						22.0
 					],
@@ -1959,14 +2529,14 @@
 			},
 			{
 				"box": {
-					"id": "obj-80",
+					"id": "obj-101",
 					"maxclass": "newobj",
 					"numinlets": 2,
 					"numoutlets": 0,
 					"outlettype": [],
 					"patching_rect": [
-						800.0,
-						230.0,
+						1060.0,
+						140.0,
 						220.0,
 						22.0
 					],
@@ -1975,7 +2545,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-81",
+					"id": "obj-102",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -1984,8 +2554,8 @@
 						"bang"
 					],
 					"patching_rect": [
-						800.0,
-						260.0,
+						1060.0,
+						170.0,
 						220.0,
 						22.0
 					],
@@ -1994,7 +2564,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-82",
+					"id": "obj-103",
 					"maxclass": "newobj",
 					"numinlets": 1,
 					"numoutlets": 3,
@@ -2004,8 +2574,8 @@
 						"bang"
 					],
 					"patching_rect": [
-						800.0,
-						290.0,
+						1060.0,
+						200.0,
 						220.0,
 						22.0
 					],
@@ -2014,7 +2584,7 @@
 			},
 			{
 				"box": {
-					"id": "obj-83",
+					"id": "obj-104",
 					"maxclass": "live.text",
 					"numinlets": 1,
 					"numoutlets": 2,
@@ -2023,14 +2593,14 @@
 						""
 					],
 					"patching_rect": [
-						800.0,
-						320.0,
+						1060.0,
+						230.0,
 						220.0,
 						22.0
 					],
 					"presentation": 1,
 					"presentation_rect": [
-						330.0,
+						448.0,
 						118.0,
 						54.0,
 						16.0
@@ -2503,20 +3073,8 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-42",
-						0
-					],
-					"destination": [
 						"obj-43",
 						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-43",
-						1
 					],
 					"destination": [
 						"obj-44",
@@ -2552,10 +3110,10 @@
 				"patchline": {
 					"source": [
 						"obj-46",
-						1
+						0
 					],
 					"destination": [
-						"obj-47",
+						"obj-1",
 						0
 					]
 				}
@@ -2563,11 +3121,11 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-47",
-						0
+						"obj-48",
+						1
 					],
 					"destination": [
-						"obj-1",
+						"obj-49",
 						0
 					]
 				}
@@ -2579,7 +3137,7 @@
 						0
 					],
 					"destination": [
-						"obj-50",
+						"obj-1",
 						0
 					]
 				}
@@ -2587,11 +3145,11 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-50",
+						"obj-51",
 						0
 					],
 					"destination": [
-						"obj-1",
+						"obj-52",
 						0
 					]
 				}
@@ -2623,8 +3181,20 @@
 			{
 				"patchline": {
 					"source": [
+						"obj-54",
+						0
+					],
+					"destination": [
 						"obj-55",
 						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-55",
+						1
 					],
 					"destination": [
 						"obj-56",
@@ -2636,58 +3206,58 @@
 				"patchline": {
 					"source": [
 						"obj-56",
-						1
-					],
-					"destination": [
-						"obj-54",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-54",
-						2
-					],
-					"destination": [
-						"obj-24",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-54",
-						1
-					],
-					"destination": [
-						"obj-20",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-54",
-						0
-					],
-					"destination": [
-						"obj-57",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-57",
 						0
 					],
 					"destination": [
 						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-57",
+						0
+					],
+					"destination": [
+						"obj-58",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-58",
+						1
+					],
+					"destination": [
+						"obj-59",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-59",
+						0
+					],
+					"destination": [
+						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-60",
+						0
+					],
+					"destination": [
+						"obj-61",
 						0
 					]
 				}
@@ -2696,54 +3266,6 @@
 				"patchline": {
 					"source": [
 						"obj-61",
-						0
-					],
-					"destination": [
-						"obj-59",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-59",
-						0
-					],
-					"destination": [
-						"obj-58",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-58",
-						0
-					],
-					"destination": [
-						"obj-1",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-59",
-						0
-					],
-					"destination": [
-						"obj-60",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-60",
 						1
 					],
 					"destination": [
@@ -2756,6 +3278,42 @@
 				"patchline": {
 					"source": [
 						"obj-62",
+						0
+					],
+					"destination": [
+						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-63",
+						0
+					],
+					"destination": [
+						"obj-64",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-64",
+						1
+					],
+					"destination": [
+						"obj-65",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-65",
 						0
 					],
 					"destination": [
@@ -2783,42 +3341,6 @@
 						1
 					],
 					"destination": [
-						"obj-63",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-63",
-						0
-					],
-					"destination": [
-						"obj-64",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-64",
-						0
-					],
-					"destination": [
-						"obj-65",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-65",
-						0
-					],
-					"destination": [
 						"obj-68",
 						0
 					]
@@ -2839,11 +3361,23 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-72",
+						"obj-70",
 						0
 					],
 					"destination": [
-						"obj-73",
+						"obj-71",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-71",
+						0
+					],
+					"destination": [
+						"obj-1",
 						0
 					]
 				}
@@ -2855,42 +3389,6 @@
 						1
 					],
 					"destination": [
-						"obj-69",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-69",
-						0
-					],
-					"destination": [
-						"obj-70",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-70",
-						0
-					],
-					"destination": [
-						"obj-71",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-71",
-						0
-					],
-					"destination": [
 						"obj-74",
 						0
 					]
@@ -2904,6 +3402,54 @@
 					],
 					"destination": [
 						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-76",
+						0
+					],
+					"destination": [
+						"obj-77",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-77",
+						1
+					],
+					"destination": [
+						"obj-75",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-75",
+						2
+					],
+					"destination": [
+						"obj-24",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-75",
+						1
+					],
+					"destination": [
+						"obj-20",
 						0
 					]
 				}
@@ -2915,7 +3461,7 @@
 						0
 					],
 					"destination": [
-						"obj-76",
+						"obj-78",
 						0
 					]
 				}
@@ -2923,23 +3469,71 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-76",
-						1
-					],
-					"destination": [
-						"obj-77",
-						0
-					]
-				}
-			},
-			{
-				"patchline": {
-					"source": [
-						"obj-77",
+						"obj-78",
 						0
 					],
 					"destination": [
 						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-82",
+						0
+					],
+					"destination": [
+						"obj-80",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-80",
+						0
+					],
+					"destination": [
+						"obj-79",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-79",
+						0
+					],
+					"destination": [
+						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-80",
+						0
+					],
+					"destination": [
+						"obj-81",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-81",
+						1
+					],
+					"destination": [
+						"obj-83",
 						0
 					]
 				}
@@ -2951,7 +3545,7 @@
 						0
 					],
 					"destination": [
-						"obj-82",
+						"obj-1",
 						0
 					]
 				}
@@ -2959,11 +3553,11 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-82",
+						"obj-87",
 						0
 					],
 					"destination": [
-						"obj-80",
+						"obj-88",
 						0
 					]
 				}
@@ -2971,11 +3565,203 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-82",
+						"obj-88",
 						1
 					],
 					"destination": [
-						"obj-80",
+						"obj-84",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-84",
+						0
+					],
+					"destination": [
+						"obj-85",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-85",
+						0
+					],
+					"destination": [
+						"obj-86",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-86",
+						0
+					],
+					"destination": [
+						"obj-89",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-89",
+						0
+					],
+					"destination": [
+						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-93",
+						0
+					],
+					"destination": [
+						"obj-94",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-94",
+						1
+					],
+					"destination": [
+						"obj-90",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-90",
+						0
+					],
+					"destination": [
+						"obj-91",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-91",
+						0
+					],
+					"destination": [
+						"obj-92",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-92",
+						0
+					],
+					"destination": [
+						"obj-95",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-95",
+						0
+					],
+					"destination": [
+						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-96",
+						0
+					],
+					"destination": [
+						"obj-97",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-97",
+						1
+					],
+					"destination": [
+						"obj-98",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-98",
+						0
+					],
+					"destination": [
+						"obj-1",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-104",
+						0
+					],
+					"destination": [
+						"obj-103",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-103",
+						0
+					],
+					"destination": [
+						"obj-101",
+						0
+					]
+				}
+			},
+			{
+				"patchline": {
+					"source": [
+						"obj-103",
+						1
+					],
+					"destination": [
+						"obj-101",
 						1
 					]
 				}
@@ -2987,7 +3773,7 @@
 						3
 					],
 					"destination": [
-						"obj-78",
+						"obj-99",
 						0
 					]
 				}
@@ -2995,11 +3781,11 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-78",
+						"obj-99",
 						0
 					],
 					"destination": [
-						"obj-79",
+						"obj-100",
 						0
 					]
 				}
@@ -3007,11 +3793,11 @@
 			{
 				"patchline": {
 					"source": [
-						"obj-79",
+						"obj-100",
 						0
 					],
 					"destination": [
-						"obj-81",
+						"obj-102",
 						0
 					]
 				}
@@ -3053,47 +3839,82 @@
 				"Guidance",
 				0
 			],
-			"obj-42": [
-				"Cancel",
-				"Cancel",
+			"obj-43": [
+				"Best of",
+				"Best of",
 				0
 			],
 			"obj-45": [
-				"Show file",
-				"Show file",
+				"Mix",
+				"Mix",
 				0
 			],
-			"obj-49": [
-				"BPM",
-				"BPM",
+			"obj-48": [
+				"Melody part",
+				"Melody part",
 				0
 			],
-			"obj-52": [
-				"Signature",
-				"Signature",
+			"obj-51": [
+				"Beat earlier",
+				"Beat earlier",
 				0
 			],
-			"obj-55": [
-				"Generate",
-				"Generate",
+			"obj-54": [
+				"Beat later",
+				"Beat later",
+				0
+			],
+			"obj-57": [
+				"10 ms earlier",
+				"10 ms earlier",
+				0
+			],
+			"obj-60": [
+				"10 ms later",
+				"10 ms later",
+				0
+			],
+			"obj-63": [
+				"Cancel",
+				"Cancel",
 				0
 			],
 			"obj-66": [
+				"Show file",
+				"Show file",
+				0
+			],
+			"obj-70": [
+				"BPM",
+				"BPM",
+				0
+			],
+			"obj-73": [
+				"Signature",
+				"Signature",
+				0
+			],
+			"obj-76": [
+				"Generate",
+				"Generate",
+				0
+			],
+			"obj-87": [
 				"Folder",
 				"Folder",
 				0
 			],
-			"obj-72": [
+			"obj-93": [
 				"Melody",
 				"Melody",
 				0
 			],
-			"obj-75": [
+			"obj-96": [
 				"No melody",
 				"No melody",
 				0
 			],
-			"obj-83": [
+			"obj-104": [
 				"Play",
 				"Play",
 				0
@@ -3108,8 +3929,22 @@
 						"Variations",
 						"Seed",
 						"Guidance",
-						"BPM",
+						"Best of",
+						"Melody part",
+						"BPM"
+					]
+				},
+				"1": {
+					"index": 1,
+					"name": "",
+					"parameters": [
 						"Signature",
+						"-",
+						"-",
+						"-",
+						"-",
+						"-",
+						"-",
 						"-"
 					]
 				}

@@ -1,6 +1,7 @@
 // The client of the daemon for Max's [js]: it speaks the OSC protocol (docs/protocol.md) and knows nothing of Live.
 //
-// In: what the controls and the session say (CONTROLS, SESSION), start, generate, cancel, show, and the daemon's replies.
+// In: what the controls and the session say (WORDS, NUMBERS, SESSION), start, generate, fill, take, nudge, cancel, show, and
+// the daemon's replies.
 // Out: 0 to [udpsend], 1 to [udpreceive], 2 to the display, 3 each finished stem once.
 // ES5, as Max's js wants it.
 autowatch = 0;
@@ -15,7 +16,8 @@ var FIRST_MS = 200;
 var LONGEST_MS = 2000; // a request is sent again after 200, 400, 800 ms … of silence
 var PORTS = { lowest: 49152, count: 16384 }; // private ports, IANA
 var LAMPS = { ready: "ready", busy: "busy", loading: "loading", degraded: "loading" };
-var CONTROLS = ["prompt", "parts", "preset", "bars", "loop_beats", "variations", "seed", "guidance", "melody"];
+var WORDS = ["prompt", "parts", "preset", "melody", "melody_part"];
+var NUMBERS = ["bars", "loop_beats", "variations", "best_of", "mix", "seed", "guidance"];
 var SESSION = ["bpm", "signature", "sample_rate", "playing", "beat", "name", "project"];
 
 var controls = {};
@@ -35,7 +37,8 @@ var spoken = 0;
 var greeted = 0;
 var greetings = 0;
 var port = 0; // where the daemon's replies are heard
-var latest = ""; // path of the latest stem
+var current = ""; // path of the take that is shown: the latest stem, or the one that was chosen since
+var nudges = still(); // by how much it is still to be moved, once the cut that is under way is there
 var clock = null;
 
 function start() {
@@ -59,7 +62,7 @@ function anything() {
   var given = arrayfromargs(arguments);
   if (messagename.charAt(0) === "/") {
     hear(messagename, given);
-  } else if (CONTROLS.indexOf(messagename) >= 0) {
+  } else if (WORDS.concat(NUMBERS).indexOf(messagename) >= 0) {
     controls[messagename] = given;
   } else if (SESSION.indexOf(messagename) >= 0) {
     note(messagename, given[0]);
@@ -70,22 +73,69 @@ function anything() {
 
 // A button may give 1 when pressed and 0 when released, or a bang.
 function generate(pressed) {
-  if (pressed === 0) {
+  if (pressed !== 0) {
+    ask(lengthPairs().concat(takePairs()));
+  }
+}
+
+// Makes a section of a recording anew, in seconds.
+function fill(path, start, end) {
+  ask(["fill", path, "fill_start", start, "fill_end", end]);
+}
+
+// What the words, the numbers for all, and the session add to the pairs of a request.
+function ask(pairs) {
+  var preset = text("preset");
+  var slot = preset !== "" && preset !== "none" ? ["slot", preset] : [];
+  if (session.project) {
+    submit(slot.length ? "/musicgen/trigger" : "/musicgen/render", slot.concat(wordPairs(), pairs));
+  } else {
+    display("text", "no project folder: save the Live set, or choose a folder");
+  }
+}
+
+// Shows another take, which is what is moved from now on.
+function take(path) {
+  current = path;
+  display("file", current);
+}
+
+// Moves what the current take plays to the left: it is cut anew. What is asked for meanwhile goes on from that cut.
+function nudge(beats, ms) {
+  nudges.beats += beats;
+  nudges.ms += ms;
+  cut();
+}
+
+function cut() {
+  var moved = pairsIf([
+    ["shift_beats", nudges.beats, nudges.beats],
+    ["shift_ms", nudges.ms, nudges.ms]
+  ]);
+  if (!moved.length || jobs.some(cuts)) {
     return;
   }
-  if (!connected) {
-    display("text", "the daemon is not there: run musicgen-bridge start");
-  } else if (!session.project) {
-    display("text", "no project folder: save the Live set, or choose a folder");
+  nudges = still();
+  if (!current) {
+    display("text", "there is no take yet: generate one, or select its clip");
   } else {
-    submit();
+    submit("/musicgen/recut", ["take", current].concat(moved));
   }
+}
+
+function cuts(job) {
+  return job.address === "/musicgen/recut";
+}
+
+function still() {
+  return { beats: 0, ms: 0 };
 }
 
 function cancel(pressed) {
   if (pressed === 0) {
     return;
   }
+  nudges = still();
   jobs.forEach(function (job) {
     job.cancelled = true;
     job.pause = FIRST_MS;
@@ -99,7 +149,7 @@ function show(pressed) {
   if (pressed === 0) {
     return;
   }
-  var folder = latest ? latest.replace(/[\/\\][^\/\\]*$/, "") : session.project;
+  var folder = current ? current.replace(/[\/\\][^\/\\]*$/, "") : session.project;
   if (folder) {
     folder = folder.replace(/\\/g, "/");
     display("show", encodeURI("file://" + (folder.charAt(0) === "/" ? "" : "/") + folder));
@@ -153,40 +203,53 @@ function answered(id) {
 
 // Jobs
 
-// The render itself names tempo, signature, rate and folder: the daemon's session belongs to all its clients.
-function renderPairs() {
-  var pairs = pairsOf(["bpm", "signature", "sample_rate", "project"]);
-  function add(key, value, used) {
-    if (used) {
-      pairs.push(key, value);
-    }
-  }
-  var bars = number("bars");
-  var melody = controls.melody || [];
-  add("prompt", text("prompt"), text("prompt"));
-  add("parts", text("parts"), text("parts"));
-  add("bars", bars, bars > 0);
-  add("beats", number("loop_beats"), bars <= 0 && number("loop_beats") > 0);
-  add("variations", number("variations"), number("variations") > 1);
-  add("seed", number("seed"), number("seed") > 0);
-  add("guidance", number("guidance"), number("guidance") >= 1);
-  add("melody", melody[0], melody.length > 0);
-  add("melody_start", melody[1], melody.length > 2);
-  add("melody_end", melody[2], melody.length > 2);
-  return pairs;
+// The key and value of each [key, value, used] that is used, one behind the other.
+function pairsIf(list) {
+  return list.reduce(function (pairs, one) {
+    return one[2] ? pairs.concat(one.slice(0, 2)) : pairs;
+  }, []);
 }
 
-function submit() {
-  var preset = text("preset");
-  var chosen = preset !== "" && preset !== "none";
-  var job = {
-    id: "take-" + ++numbers,
-    address: chosen ? "/musicgen/trigger" : "/musicgen/render",
-    pairs: (chosen ? ["slot", preset] : []).concat(renderPairs()),
-    pause: FIRST_MS,
-    stems: {},
-    cancelled: false
-  };
+// The render itself names tempo, signature, rate and folder: the daemon's session belongs to all its clients.
+function wordPairs() {
+  return pairsOf(["bpm", "signature", "sample_rate", "project"]).concat(
+    pairsIf([
+      ["prompt", text("prompt"), text("prompt")],
+      ["variations", number("variations"), number("variations") > 1],
+      ["seed", number("seed"), number("seed") > 0],
+      ["guidance", number("guidance"), number("guidance") >= 1]
+    ])
+  );
+}
+
+function lengthPairs() {
+  var bars = number("bars");
+  return pairsIf([
+    ["bars", bars, bars > 0],
+    ["beats", number("loop_beats"), bars <= 0 && number("loop_beats") > 0]
+  ]);
+}
+
+function takePairs() {
+  var melody = controls.melody || [];
+  var parts = text("parts");
+  return pairsIf([
+    ["parts", parts, parts],
+    ["mix", 1, number("mix") && parts.indexOf(";") >= 0],
+    ["best_of", number("best_of"), number("best_of") > 1],
+    ["melody", melody[0], melody.length > 0],
+    ["melody_start", melody[1], melody.length > 2],
+    ["melody_end", melody[2], melody.length > 2],
+    ["melody_part", text("melody_part"), melody.length > 0 && text("melody_part")]
+  ]);
+}
+
+function submit(address, pairs) {
+  if (!connected) {
+    display("text", "the daemon is not there: run musicgen-bridge start");
+    return;
+  }
+  var job = { id: "take-" + ++numbers, address: address, pairs: pairs, pause: FIRST_MS, stems: {}, cancelled: false };
   jobs.push(job);
   display("progress", 0);
   display("text", "asked");
@@ -291,13 +354,13 @@ function finish(job, given) {
     return;
   }
   job.stems[index] = true;
-  latest = String(given[4]);
-  display("file", latest);
-  outlet(3, ["stem", latest, index, total, given[5], given[6], given[7]]);
+  take(String(given[4]));
+  outlet(3, ["stem", current, index, total, given[5], given[6], given[7]]);
   if (Object.keys(job.stems).length >= total) {
     forget(job);
     display("progress", 100);
     display("text", total > 1 ? "done: " + total + " stems" : "done");
+    cut();
   }
 }
 
@@ -316,6 +379,7 @@ function fail(id, job, given) {
   }
   if (job) {
     forget(job);
+    nudges = cuts(job) ? still() : nudges;
     display("progress", 0);
   }
   display("text", code === "E_CANCELLED" || gone ? "cancelled" : String(given[3]));

@@ -1,6 +1,6 @@
 // What Live knows and does, for Max's [js] inside a Max for Live device.
 //
-// In: start, generate, record, melody, place, stem (from the client's last outlet).
+// In: start, generate, fill, record, melody, place, stem (from the client's last outlet).
 // Out: 0 to the client, 1 to the display, 2 to [sfrecord~] and the preview.
 // Live forbids changes inside a notification and calls an observer back while it is being made: callbacks only take
 // note, and a Task does the rest. ES5, as Max's js wants it.
@@ -11,12 +11,15 @@ outlets = 3;
 var POLL_MS = 1000;
 var OBSERVED = ["tempo", "signature_numerator", "signature_denominator", "is_playing", "loop", "loop_start", "loop_length"];
 var CLIMB = 16; // racks in racks, at most
+var LEAST_BEFORE_S = 0.5; // what has to stand before a section that is made anew
+var SELECTED = "live_set view detail_clip";
 
 var values = {};
 var observers = [];
 var song = null;
 var soon = null;
 var poll = null;
+var chooser = null;
 var project = null; // folder of the set; "" while it is unsaved
 var melodyFrom = "none";
 var placeIn = "slot";
@@ -32,15 +35,15 @@ function start() {
   song = new LiveAPI(null, "live_set");
   soon = new Task(tell, this);
   placer = new Task(placeAll, this);
+  chooser = new Task(choose, this);
   OBSERVED.forEach(function (property) {
-    var observer = new LiveAPI(function (said) {
-      if (said[0] === property) {
-        values[property] = Number(said[1]);
-        soon.schedule(1);
-      }
-    }, "live_set");
-    observer.property = property;
-    observers.push(observer);
+    observe("live_set", property, function (value) {
+      values[property] = Number(value);
+      soon.schedule(1);
+    });
+  });
+  observe("live_set view", "detail_clip", function () {
+    chooser.schedule(1);
   });
   poll = new Task(lookForProject, this);
   poll.interval = POLL_MS;
@@ -48,8 +51,18 @@ function start() {
   lookForProject();
 }
 
+function observe(path, property, note) {
+  var observer = new LiveAPI(function (said) {
+    if (said[0] === property) {
+      note(said[1]);
+    }
+  }, path);
+  observer.property = property;
+  observers.push(observer);
+}
+
 function notifydeleted() {
-  [soon, poll, placer].forEach(function (task) {
+  [soon, poll, placer, chooser].forEach(function (task) {
     if (task) {
       task.cancel();
     }
@@ -91,7 +104,7 @@ function folderOf(path) {
   return path.replace(/[\/\\][^\/\\]*$/, "");
 }
 
-// The melody
+// What is asked for
 
 function generate(pressed) {
   if (pressed === 0) {
@@ -107,6 +120,36 @@ function generate(pressed) {
   outlet(0, ["generate"]);
 }
 
+// Has what lies in the selected clip's loop made anew, the rest of its file around it.
+function fill(pressed) {
+  if (pressed === 0) {
+    return;
+  }
+  lookForProject();
+  var clip = selectedClip();
+  var problem = clip.problem || (clip.start < LEAST_BEFORE_S ? "begin the loop half a second or more into the clip" : "");
+  if (problem) {
+    outlet(1, ["text", problem]);
+  } else {
+    outlet(0, ["fill", clip.path, clip.start, clip.end]);
+  }
+}
+
+// A clip of this track with a stem in it becomes the take that is shown, heard and moved.
+function choose() {
+  var clip = selectedClip();
+  if (!clip.problem && /[\/\\]MusicGen[\/\\][^\/\\]+$/.test(clip.path) && onOwnTrack()) {
+    outlet(0, ["take", clip.path]);
+    outlet(2, ["preview", "replace", clip.path]);
+  }
+}
+
+function onOwnTrack() {
+  var own = ownTrack();
+  var track = trackAbove(SELECTED);
+  return own && track && own.api.id === track.api.id;
+}
+
 function noMelody() {
   return { melody: [] };
 }
@@ -119,9 +162,15 @@ function recordedMelody() {
 }
 
 function clipMelody() {
-  var clip = new LiveAPI(null, "live_set view detail_clip");
+  var clip = selectedClip();
+  return clip.problem ? clip : { melody: [clip.path].concat(clip.end > clip.start ? [clip.start, clip.end] : []) };
+}
+
+// The file of the selected audio clip and its loop there, in seconds, or what is the problem.
+function selectedClip() {
+  var clip = new LiveAPI(null, SELECTED);
   if (!exists(clip) || !Number(get(clip, "is_audio_clip"))) {
-    return { problem: "select an audio clip, whose melody is to be followed" };
+    return { problem: "select an audio clip first" };
   }
   var path = get(clip, "file_path");
   if (!path) {
@@ -134,9 +183,7 @@ function clipMelody() {
     start = secondsAt(start, markers, values.tempo);
     end = secondsAt(end, markers, values.tempo);
   }
-  end = Math.min(end, lengthOf(clip));
-  start = Math.max(start, 0);
-  return { melody: end > start ? [path, start, end] : [path] };
+  return { path: path, start: Math.max(start, 0), end: Math.min(end, lengthOf(clip)) };
 }
 
 // Live gives a dictionary as JSON; the last marker is a hidden one that only sets the tempo behind the others.
@@ -291,9 +338,12 @@ function unfit(track) {
   return Number(get(track.api, "is_frozen")) ? "the track is frozen" : "";
 }
 
-// The track of the device, through the racks around it.
 function ownTrack() {
-  var path = "this_device";
+  return trackAbove("this_device");
+}
+
+// The track that a device or a clip lies on, through the racks around it.
+function trackAbove(path) {
   for (var level = 0; level < CLIMB; level += 1) {
     path += " canonical_parent";
     var api = new LiveAPI(null, path);

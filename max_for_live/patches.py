@@ -11,7 +11,8 @@ from patch import BLOB, DECIMAL, ENUM, FLOAT, WHOLE, Patch
 CLIENT, LIVE = "musicgen_client.js", "musicgen_live.js"
 PORT = 32050
 PRESETS = Path(__file__).parents[1] / "presets"
-SIZE = (452.0, 169.0)
+SIZE = (570.0, 169.0)
+RIGHT = 448
 AUDIO_EFFECT = int.from_bytes(b"aaaa", "big")
 LAMP = {
     "ready": "0.25 0.75 0.35 1.",
@@ -19,6 +20,7 @@ LAMP = {
     "loading": "0.95 0.75 0.2 1.",
     "gone": "0.55 0.55 0.55 1.",
 }
+MELODY_PARTS = ("lead", "all", "vocals", "bass", "other", "drums")
 SIGNATURES = ("4/4", "3/4", "5/4", "6/8", "7/8", "9/8", "12/8")
 
 
@@ -45,8 +47,18 @@ class Panel:
         self.numbox("variations", "Variations", (268, 30, 48, 15), 1, 8, 1, self.client)
         self.numbox("seed", "Seed", (212, 64, 48, 15), 0, 9999, 0, self.client)
         self.numbox("guidance", "Guidance", (268, 64, 48, 15), 0, 20, 0, self.client, DECIMAL)
-        self.message_button("Cancel", (330, 52, 114, 16), "cancel", self.client)
-        self.message_button("Show file", (330, 96, 114, 16), "show", self.client)
+        self.numbox("best_of", "Best of", (330, 30, 48, 15), 1, 8, 1, self.client)
+        self.patch.chain(self.button("Mix", (386, 30, 48, 15), toggle=True), patch.new("prepend mix"), self.client)
+        self.menu("melody_part", "Melody part", list(MELODY_PARTS), (330, 64, 104, 15), self.client)
+        self._nudges()
+        self.message_button("Cancel", (RIGHT, 52, 114, 16), "cancel", self.client)
+        self.message_button("Show file", (RIGHT, 96, 114, 16), "show", self.client)
+
+    def _nudges(self) -> None:
+        self.label("Move the take", (330, 98, 104))
+        for y, by, beats, ms in ((98, "Beat", 1, 0), (115, "10 ms", 0, 10)):
+            self.message_button(f"{by} earlier", (330, y, 50, 15), f"nudge {beats} {ms}", self.client, f"< {by}")
+            self.message_button(f"{by} later", (384, y, 50, 15), f"nudge {-beats} {-ms}", self.client, f"{by} >")
 
     def _sockets(self) -> None:
         patch = self.patch
@@ -68,10 +80,12 @@ class Panel:
 
     def _texts(self) -> None:
         patch = self.patch
-        self._shown("text", (84, 0, 360, 18), 1)
-        bar = patch.control("slider", (330, 74, 114, 12), orientation=1, size=101.0, ignoreclick=1, varname="progress")
+        self._shown("text", (84, 0, 478, 18), 1)
+        bar = patch.control(
+            "slider", (RIGHT, 74, 114, 12), orientation=1, size=101.0, ignoreclick=1, varname="progress"
+        )
         patch.wire(self.display, bar, 2)
-        self._shown("file", (8, 150, 436, 18), 3)
+        self._shown("file", (8, 150, 554, 18), 3)
         patch.wire(self.display, patch.control("message", text="; max launchbrowser $1"), 4)
 
     def _shown(self, name: str, at: tuple[float, ...], outlet: int) -> None:
@@ -113,28 +127,29 @@ class Panel:
         box = self.patch.parameter("live.numbox", name, at, FLOAT, value)
         self.patch.chain(box, self.patch.new(f"prepend {key}"), target)
 
-    def button(self, name: str, at: tuple[float, ...], *, toggle: bool = False) -> str:
-        """Add a button; one that is no toggle gives whatever is not 0 when it is pressed."""
-        value = {"enum": ["off", "on"], "mmax": 1}
-        box = self.patch.parameter("live.text", name, at, ENUM, value, mode=int(toggle), text=name, texton=name)
+    def button(self, name: str, at: tuple[float, ...], *, toggle: bool = False, says: str = "") -> str:
+        """Add a button that says its name or something shorter; if no toggle, it gives what is not 0 when pressed."""
+        value, text = {"enum": ["off", "on"], "mmax": 1}, says or name
+        box = self.patch.parameter("live.text", name, at, ENUM, value, mode=int(toggle), text=text, texton=text)
         if toggle:
             return box
         pressed = self.patch.new("route 0")
         self.patch.wire(box, pressed)
         return pressed
 
-    def message_button(self, name: str, at: tuple[float, ...], message: str, target: str) -> None:
+    def message_button(self, name: str, at: tuple[float, ...], message: str, target: str, says: str = "") -> None:
         """Add a button that sends a message."""
-        self.patch.chain(self.button(name, at), self.patch.control("message", text=message), target, outlet=1)
+        pressed = self.button(name, at, says=says)
+        self.patch.chain(pressed, self.patch.control("message", text=message), target, outlet=1)
 
-    def generate_button(self, target: str) -> None:
-        """Add the button that has both texts told, and then has `target` generate."""
+    def asking_button(self, name: str, at: tuple[float, ...], message: str, target: str) -> None:
+        """Add a button that has both texts told, and then sends a message."""
         patch = self.patch
         each = patch.new("t b b b", outlets=3)
-        patch.wire(self.button("Generate", (330, 30, 114, 18)), each, 1)
+        patch.wire(self.button(name, at), each, 1)
         patch.wire(each, self.parts, 2)
         patch.wire(each, self.prompt, 1)
-        patch.chain(each, patch.control("message", text="generate"), target)
+        patch.chain(each, patch.control("message", text=message), target)
 
     def begin(self, first: str, *others: str) -> None:
         """Have `first` start the client, and `others`, once everything is loaded."""
@@ -153,7 +168,7 @@ class Panel:
         patch = self.patch
         buffer = patch.new(f"buffer~ {name}")
         play = patch.new(f"play~ {name} 2")
-        patch.wire(self.button("Play", (330, 118, 54, 16), toggle=True), play)
+        patch.wire(self.button("Play", (RIGHT, 118, 54, 16), toggle=True), play)
         for channel in (0, 1):
             patch.wire(play, left_and_right, channel, channel)
         return buffer
@@ -166,7 +181,8 @@ def device() -> dict[str, Any]:
     live = patch.new(f"js {LIVE}", outlets=3)
     panel.menu("melody", "Melody", ["none", "clip", "recording"], (212, 98, 104, 15), live)
     panel.menu("place", "Place", ["slot", "arrangement", "preview"], (212, 132, 104, 15), live)
-    panel.generate_button(live)
+    panel.asking_button("Generate", (RIGHT, 30, 114, 18), "generate", live)
+    panel.asking_button("Fill loop", (330, 134, 104, 15), "fill", live)
     panel.begin("live.thisdevice", live)
     patch.wire(live, panel.client, 0)
     patch.wire(live, panel.display, 1)
@@ -180,7 +196,7 @@ def device() -> dict[str, Any]:
     patch.wire(live, audio, 2)
     patch.wire(audio, recorder, 0)
     patch.wire(audio, panel.player("---musicgen", outgoing), 1)
-    patch.chain(panel.button("Record", (390, 118, 54, 16), toggle=True), patch.new("prepend record"), live)
+    patch.chain(panel.button("Record", (RIGHT + 60, 118, 54, 16), toggle=True), patch.new("prepend record"), live)
     return patch.patcher(SIZE, (CLIENT, LIVE), latency=0, project=_project())
 
 
@@ -190,7 +206,7 @@ def plain() -> dict[str, Any]:
     panel = Panel(patch)
     panel.numbox("bpm", "BPM", (212, 98, 48, 15), 20, 400, 120, panel.client, DECIMAL)
     panel.menu("signature", "Signature", list(SIGNATURES), (268, 98, 48, 15), panel.client)
-    panel.generate_button(panel.client)
+    panel.asking_button("Generate", (RIGHT, 30, 114, 18), "generate", panel.client)
     panel.begin("loadbang")
     _chooser(panel, "Folder", (212, 117, 104, 15), "opendialog fold", "project")
     _chooser(panel, "Melody", (212, 134, 50, 15), "opendialog sound", "melody")

@@ -26,7 +26,7 @@ end
 -- moves to the left comes earlier.
 local BUTTONS = {
   { "Generate", function() actions.generate(state.words) end },
-  { "From melody…", actions.melody },
+  { "Melody…", actions.melody },
   { "Continue…", actions.continue },
   { "Parts…", actions.parts },
   { "Again", actions.again },

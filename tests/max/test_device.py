@@ -1,6 +1,8 @@
 """The Max for Live device as its file holds it, in a strict stub of Max and Live, over UDP to the real daemon."""
 
+import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -188,12 +190,13 @@ def test_the_selected_clip_s_loop_is_the_melody(daemon, device, tune, clip, miss
     shutil.copy(tune, recorded)
     clip = {**CLIP, "file_path": str(recorded), **clip}
     running = ready(device(daemon, tempo=120.0, clip=clip, missing=missing))
-    turn(running, {**SHORT, "Melody": "clip"})
+    turn(running, {**SHORT, "Melody": "clip", "Melody part": "all"})
     running.touch("Generate")
     placed(running)
     asked = running.sent("/musicgen/render")[0]
     assert asked["melody"] == str(recorded)
     assert (asked["melody_start"], asked["melody_end"]) == pytest.approx(section)
+    assert asked["melody_part"] == "all"
 
 
 def test_without_a_clip_there_is_no_melody_to_follow(daemon, device, tune):
@@ -222,6 +225,114 @@ def test_what_was_recorded_from_the_track_is_the_melody_from_its_first_bar_line(
     assert Path(asked["melody"]).parent == daemon.song
     assert soundfile.info(asked["melody"]).frames == soundfile.info(str(tune)).frames
     assert (asked["melody_start"], asked["melody_end"]) == pytest.approx((0.5, 2.25))  # bars of 3.5 beats: 3.5 to 7
+
+
+def test_the_best_of_several_and_the_mix_of_parts(daemon, device):
+    running = ready(device(daemon, slots=[0, 0, 0]))
+    turn(running, {**SHORT, "Parts": "drums: tight break; bass: sub", "Best of": 2, "Mix": 1})
+    running.touch("Generate")
+    running.shows("text display", "placed in slot 3")
+    asked = running.sent("/musicgen/render")[0]
+    assert (asked["best_of"], asked["mix"]) == (2, 1)
+    takes = [sidecar(one["given"][0]) for one in running.find(event="placed")]
+    assert [take["part"]["name"] for take in takes] == ["drums", "bass", "mix"]
+    turn(running, {"Parts": "drums: tight break"})
+    running.touch("Generate")
+    running.says("no empty slot")
+    assert "mix" not in running.sent("/musicgen/render")[-1]
+
+
+def sidecar(path):
+    return json.loads(Path(path).with_suffix(".json").read_text("utf-8"))
+
+
+def cuts(running):
+    """Return what was sent to be cut anew, without what was sent again."""
+    sent = running.sent("/musicgen/recut")
+    return [one for at, one in enumerate(sent) if one not in sent[:at]]
+
+
+def sum_of(cuts):
+    """Return by how many beats and milliseconds they move a take together."""
+    return tuple(sum(cut.get(key, 0) for cut in cuts) for key in ("shift_beats", "shift_ms"))
+
+
+def test_a_take_is_moved_as_often_as_it_was_asked_for(daemon, device):
+    running = ready(device(daemon, slots=[0, 0, 0, 0, 0]))
+    running.touch("Beat earlier")
+    running.says("there is no take yet")
+    turn(running, SHORT)
+    running.touch("Generate")
+    (path,) = placed(running)
+    for name in ("10 ms earlier", "10 ms earlier", "Beat earlier"):
+        running.touch(name)
+    running.wait(event="placed")
+    while (moved := sum_of(cuts(running))) != (1, 20) or len(running.find(event="placed")) <= len(cuts(running)):
+        assert not running.find(event="error"), moved
+        time.sleep(0.1)
+    paths = [one["given"][0] for one in running.find(event="placed")]
+    assert [cut["take"] for cut in cuts(running)] == paths[:-1]
+    (new,) = running.find(event="placed")[-1]["given"]
+    assert sidecar(new)["request"]["mode"] == "recut"
+    assert soundfile.info(new).frames == BAR_FRAMES
+
+
+def test_the_take_is_the_clip_that_was_clicked_last_on_the_device_s_track(daemon, device):
+    running = ready(device(daemon, slots=[0, 0, 0]))
+    turn(running, {**SHORT, "Variations": 2})
+    running.touch("Generate")
+    running.shows("text display", "placed in slot 2")
+    first, second = (one["given"][0] for one in running.find(event="placed"))
+    clip = {"is_audio_clip": 1, "warping": 0, "loop_start": 0, "loop_end": 1, "sample_length": 1, "sample_rate": 1}
+    running.tell("select", clip={**clip, "file_path": first}, elsewhere=True)
+    running.tell("select", clip={**clip, "file_path": str(daemon.song / "mine.wav")})
+    running.tell("select", clip={"is_audio_clip": 0})
+    running.touch("10 ms later")
+    assert running.wait(event="sent", address="/musicgen/recut")["arguments"][2] == second
+    running.shows("text display", "placed in slot 3")
+    running.tell("select", clip={**clip, "file_path": first})
+    running.shows("file display", first)
+    running.shows("buffer", first)
+    running.touch("10 ms later")
+    running.says("no empty slot")
+    assert cuts(running)[1] == {"take": first, "shift_ms": -10}
+
+
+def test_what_can_t_be_moved_is_said(daemon, device, tune):
+    running = ready(device(daemon))
+    (daemon.song / "MusicGen").mkdir(exist_ok=True)
+    stem = str(daemon.song / "MusicGen" / "mine.wav")
+    shutil.copy(tune, stem)
+    running.tell("select", clip={"is_audio_clip": 1, "warping": 0, "loop_start": 0, "loop_end": 1, "file_path": stem})
+    running.shows("file display", stem)
+    running.touch("Beat later")
+    running.says("mine.json does not exist")
+    running.shows("progress", 0)
+
+
+def test_a_section_of_the_selected_clip_is_made_anew(daemon, device):
+    running = ready(device(daemon, slots=[0, 0]))
+    running.touch("Fill loop")
+    running.says("select an audio clip")
+    turn(running, {**SHORT, "Bars": 2})
+    running.touch("Generate")
+    (path,) = placed(running)
+    length = soundfile.info(path).duration
+    clip = {"is_audio_clip": 1, "warping": 0, "sample_length": length * 48_000, "sample_rate": 48_000}
+    clip |= {"file_path": path, "loop_end": length}
+    running.tell("select", clip={**clip, "loop_start": 0.2})
+    running.touch("Fill loop")
+    running.says("half a second or more into the clip")
+    running.tell("select", clip={**clip, "loop_start": length / 2})
+    turn(running, {"Prompt": "a busy fill", "Best of": 2, "Parts": "a: x; b: y"})
+    running.touch("Fill loop")
+    (new,) = placed(running)
+    asked = running.sent("/musicgen/render")[-1]
+    assert (asked["fill"], asked["prompt"]) == (path, "a busy fill")
+    assert (asked["fill_start"], asked["fill_end"]) == pytest.approx((length / 2, length))
+    assert not asked.keys() & {"bars", "parts", "best_of"}
+    assert sidecar(new)["request"]["mode"] == "fill"
+    assert soundfile.info(new).duration == length
 
 
 def test_cancel_ends_the_take_and_the_next_one_runs(daemon, device):

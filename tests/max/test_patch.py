@@ -22,6 +22,9 @@ def test_the_plain_patch_renders_into_the_chosen_folder(daemon, run, tune):
     running.shows("text display", "done: 2 stems")
     paths = [one["value"][0] for one in running.find(event="shown", what="buffer")]
     assert [soundfile.info(path).frames for path in paths] == [int(3.5 * 60 * 48_000 / 97.5 + 0.5)] * 2
+    running.touch("Beat earlier")
+    running.shows("progress", 100)
+    assert running.sent("/musicgen/recut")[-1] == {"take": paths[-1], "shift_beats": 1}
     running.touch("No melody")
     running.touch("Generate")
     running.shows("progress", 100)

@@ -16,6 +16,7 @@ const max = new Max(patcher, options.folder, options, report, live);
 const COMMANDS = {
   touch: ({ name, value }) => max.touch(name, value),
   change: ({ path: where, property, value }) => live.change(live.find(where), property, value),
+  select: ({ clip, elsewhere }) => live.select(clip, elsewhere),
   deleteClip: () => (live.song.children.view.children.detail_clip = null),
   close: () => (max.close(), lines.close()),
 };

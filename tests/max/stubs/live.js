@@ -14,7 +14,7 @@ const SCHEMA = {
     ],
     children: ['tracks', 'view', 'scenes', 'return_tracks', 'master_track'],
   },
-  'Song.View': { properties: [], observable: [], children: ['detail_clip', 'selected_track'] },
+  'Song.View': { properties: [], observable: ['detail_clip'], children: ['detail_clip', 'selected_track'] },
   Track: {
     properties: ['has_audio_input', 'has_midi_input', 'is_frozen', 'is_foldable', 'name'],
     observable: ['name'],
@@ -98,9 +98,28 @@ class Live {
 
   change(object, property, value) {
     object.properties[property] = value;
+    this.changed(object, property);
+  }
+
+  changed(object, property) {
     for (const one of this.observers.filter((one) => one.object === object && one.property === property)) {
-      this.notify(one.callback, [property, value]);
+      this.notify(one.callback, this.said(object, property));
     }
+  }
+
+  // What an observer is told: a property's value, or the id of a child.
+  said(object, name) {
+    const child = object.children[name];
+    return child === undefined ? [name, object.properties[name]] : [name, 'id', child ? child.id : 0];
+  }
+
+  // A clip in the one slot of a track, or in a slot of the device's own, is clicked.
+  select(properties, elsewhere) {
+    const clip = this.make('Clip', properties);
+    const slot = this.make('ClipSlot', { has_clip: 1 }, { clip });
+    slot.parent = elsewhere ? this.make('Track', {}, { clip_slots: [slot] }) : this.song.children.tracks[0];
+    this.song.children.view.children.detail_clip = clip;
+    this.changed(this.song.children.view, 'detail_clip');
   }
 
   api() {
@@ -139,7 +158,7 @@ class Live {
         if (!this.#callback) throw new Error('an observer without a callback');
         this.#property = name;
         live.observers.push({ object, property: name, callback: this.#callback });
-        live.notify(this.#callback, [name, object.properties[name]]);
+        live.notify(this.#callback, live.said(object, name));
       }
 
       get(name) {
@@ -194,15 +213,15 @@ function world(options, report) {
       if (!options.refuses) track.children.arrangement_clips.push(live.make('Clip', { file_path: path }));
     },
   });
-  const clip = options.clip ? live.make('Clip', options.clip) : null;
   live.song = live.make(
     'Song',
     {
       tempo: 120, signature_numerator: 4, signature_denominator: 4, is_playing: 0, loop: 0, loop_start: 0,
       loop_length: 4, current_song_time: 0, file_path: '', name: 'set', ...options.song,
     },
-    { tracks: [track], view: live.make('Song.View', {}, { detail_clip: clip, selected_track: track }) },
+    { tracks: [track], view: live.make('Song.View', {}, { detail_clip: null, selected_track: track }) },
   );
+  if (options.clip) live.select(options.clip);
   return live;
 }
 
