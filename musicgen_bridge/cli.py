@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from musicgen_bridge import __version__
+from musicgen_bridge.cli_jobs import cancel, jobs
 from musicgen_bridge.cli_models import models
 from musicgen_bridge.cli_takes import answer, chroma, fit, plain, recut, watched
 from musicgen_bridge.errors import ArgumentError, BridgeError
@@ -108,7 +109,7 @@ def connect(settings: Settings) -> Bridge:
 
 
 @click.group(
-    commands=[chroma, fit, models, recut],
+    commands=[cancel, chroma, fit, jobs, models, recut],
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
@@ -246,6 +247,8 @@ def send(settings: Settings, address: str, values: tuple[str, ...], wait: bool) 
 
     ADDRESS is one of the protocol's, such as /musicgen/ping; values that read as numbers are sent as numbers.
     """
+    if not address.startswith("/"):
+        raise click.UsageError(f"an address begins with a slash, such as /musicgen/{address}")
     if len(values) % 2:
         raise click.UsageError(f"{values[-1]} has no value; give pairs of key and value")
     given = {key: typed(key, value) for key, value in zip(values[::2], values[1::2], strict=True)}

@@ -14,7 +14,7 @@ from typing import Any, Self
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, PacketError, decode
-from musicgen_bridge.errors import BridgeError, InternalError, from_code
+from musicgen_bridge.errors import ArgumentError, BridgeError, InternalError, from_code
 from musicgen_bridge.keys import Value
 from musicgen_bridge.request import Progress
 
@@ -56,6 +56,7 @@ class Bridge:
         """Return a client that the daemon at `host` and `port` has answered within `timeout` seconds.
 
         Raises:
+            ArgumentError: `host` is no address.
             ConnectionError: nobody answers.
             BridgeError: the daemon refuses, such as another version of the protocol.
         """
@@ -65,8 +66,8 @@ class Bridge:
             (reply,) = bridge.request("/musicgen/hello", bridge._greeting, patience=timeout)
         except BaseException as error:
             bridge.close()
-            if isinstance(error, socket.gaierror):
-                raise ConnectionError(f"{host} is no address of a machine; check --host") from error
+            if isinstance(error, socket.gaierror | UnicodeError):
+                raise ArgumentError(f"{host} is no address of a machine; check --host") from error
             raise
         bridge.version, bridge.instance = str(pairs(reply)["version"]), str(pairs(reply)["instance"])
         return bridge
@@ -213,9 +214,9 @@ class Bridge:
         return None
 
 
-def pairs(reply: Message) -> dict[str, Any]:
-    """Return the `key value` pairs that follow the id of a reply."""
-    return dict(zip(reply.arguments[1::2], reply.arguments[2::2], strict=False))  # type: ignore[arg-type]
+def pairs(reply: Message, begin: int = 1) -> dict[str, Any]:
+    """Return the `key value` pairs of a reply: those that follow its id, or begin at a later argument."""
+    return dict(zip(reply.arguments[begin::2], reply.arguments[begin + 1 :: 2], strict=False))  # type: ignore[arg-type]
 
 
 def _packet(address: str, rid: str, values: Mapping[str, Value]) -> bytes:

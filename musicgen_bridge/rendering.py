@@ -206,6 +206,7 @@ def _by_itself(
         model_folder(request.model, settings)
     if request.needs_demucs:
         demucs_folder(settings)
+    note(f"no daemon answers on {settings.host}:{settings.port}; this command loads the model and renders by itself")
     return _rendered(settings, request, roots, tell, note, folder)
 
 

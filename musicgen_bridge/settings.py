@@ -200,7 +200,10 @@ def _from_file(file: Path | None, mistakes: list[str]) -> tuple[str, dict[str, A
         return str(path), {}
     try:
         table = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        mistakes.append(f"{path} can't be read ({error.strerror}); name a file of settings that is there")
+        return str(path), {}
+    except ValueError as error:
         mistakes.append(f"{path} can't be read: {error}")
         return str(path), {}
     return str(path), _known(table, str(path), mistakes, tuple(_readers()))

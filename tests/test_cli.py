@@ -121,7 +121,10 @@ def test_all_mistakes_in_the_settings_are_told_at_once(env: dict[str, str], tmp_
         (["render", "x", "--again", "nothing.json"], ["E_PATH", "nothing.json"]),
         (["render", "x", "--preset", "no such preset"], ["E_ARGS", "no such preset"]),
         (["render", "x", "--format", "mp3"], ["mp3", "wav"]),
+        (["render", "x", "--host", "no..host"], ["E_ARGS", "no..host", "--host"]),
         (["send", "/musicgen/ping", "odd"], ["odd", "pairs"]),
+        (["send", "ping"], ["/musicgen/ping"]),
+        (["cancel"], ["musicgen-bridge jobs", "--all"]),
     ],
 )
 def test_wrong_arguments_say_what_to_do(

@@ -112,6 +112,26 @@ def test_a_failure_in_the_daemon_is_told(daemon, tmp_path: Path) -> None:
 
 
 @posix
+def test_jobs_are_listed_and_whoever_asked_for_them_cancelled(daemon) -> None:
+    with daemon.client() as bridge:
+        for name in ("long one", "long two", "long three"):
+            bridge.request("/musicgen/render", {"prompt": name, "seconds": 300.0})
+    port = ("--port", daemon.port)
+    open_jobs = [one for one in json.loads(run("jobs", "--json", *port).stdout)["jobs"] if one["fraction"] < 1]
+    assert [one["prompt"] for one in open_jobs] == ["long one", "long two", "long three"]
+    first, second, _ = (one["job"] for one in open_jobs)
+    assert run("cancel", first, second, *port).returncode == 0
+    assert "cancelled" in next(line for line in run("jobs", *port).stdout.splitlines() if "long two" in line)
+    again = run("cancel", second, *port)
+    assert again.returncode == 2 and f"no job {second} waits or runs" in again.stderr
+    assert run("cancel", "--all", *port).returncode == 0
+    with daemon.client() as bridge:
+        bridge.request("/musicgen/sync")
+    states = {one["state"] for one in json.loads(run("jobs", "--json", *port).stdout)["jobs"][-3:]}
+    assert states <= {"cancelled", "running"}  # one that runs ends with its worker's next step
+    assert run("cancel", *port).returncode == 2
+
+
 def test_ctrl_c_cancels_the_daemon_s_job(daemon) -> None:
     command = [*COMMAND, "render", "slow pad", "--seconds", "120", "--port", str(daemon.port)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -148,6 +168,7 @@ def test_by_itself_it_renders_exactly_and_the_same_take_again(tmp_path: Path, tu
     assert Path(str(stem["path"])).parent == (tmp_path / "song" / "MusicGen").resolve()
     assert soundfile.info(str(stem["path"])).frames == BAR_FRAMES
     assert "generating" in first.stderr
+    assert "no daemon answers on 127.0.0.1:" in first.stderr
 
     sidecar = Path(str(stem["path"])).with_suffix(".json")
     (second,) = stems_of(run("render", "--again", sidecar, "--json", "--port", free_port()))

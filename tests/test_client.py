@@ -179,5 +179,5 @@ def test_a_closed_port_and_a_silent_one_are_no_daemon() -> None:
 
 
 def test_an_unknown_host_is_told_as_such() -> None:
-    with pytest.raises(ConnectionError, match=r"no\.such\.host\.invalid"):
+    with pytest.raises(ArgumentError, match=r"no\.such\.host\.invalid"):
         Bridge.connect("no.such.host.invalid")

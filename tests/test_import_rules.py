@@ -81,9 +81,10 @@ ROOMS = {
     "spool": Room(),
     "flags": Room("keys record settings spool", "click"),
     "cli_takes": Room("keys recut settings spool flags", "click", lazily="console melody_picture rendering"),
+    "cli_jobs": Room("flags settings", "click", lazily="client console"),
     "cli_models": Room("flags settings", "click", lazily="console engine hub models"),
     "cli": Room(
-        "keys record settings spool flags cli_models cli_takes __init__",
+        "keys record settings spool flags cli_jobs cli_models cli_takes __init__",
         "click",
         lazily="client console control daemon demo doctor install ports presets rendering",
     ),

@@ -166,8 +166,8 @@ COMMANDS: Mapping[str, Command] = {
         ),
         Command(
             "/musicgen/cancel",
-            "end a job of this client, or any by its number; the job itself ends with E_CANCELLED, and one that has ended"
-            " stays as it is, but falls silent",
+            "end a job of this client, or any by its number; the job itself ends with E_CANCELLED, and one that has"
+            " ended stays as it is, but falls silent",
             (CANCEL_DONE,),
             table(
                 _TARGET,
