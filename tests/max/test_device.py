@@ -263,7 +263,7 @@ def test_a_take_is_moved_as_often_as_it_was_asked_for(daemon, device):
     running.says("there is no take yet")
     turn(running, SHORT)
     running.touch("Generate")
-    (path,) = placed(running)
+    placed(running)
     for name in ("10 ms earlier", "10 ms earlier", "Beat earlier"):
         running.touch(name)
     running.wait(event="placed")
