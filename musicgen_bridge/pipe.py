@@ -27,6 +27,12 @@ def private_stdout() -> TextIO:
     return own
 
 
+def say(**message: Any) -> None:
+    """Write one line to stdout."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
 def heard(line: bytes, child: str) -> dict[str, Any] | None:
     """Return the message in a child's line; one that holds none, as it was printed by somebody else, is logged."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from musicgen_bridge.pipe import heard
 from musicgen_bridge.recorders import Recorder
 from musicgen_bridge.request import RecordRequest, Transport
 from musicgen_bridge.settings import Settings, load
+from musicgen_bridge.sound.playback import Playback
 from musicgen_bridge.workers import Worker
 
 PATIENCE_S = 120.0
@@ -94,3 +96,17 @@ def test_a_worker_that_can_t_be_understood_is_started_again(tmp_path, prints):
 def test_only_objects_that_say_what_they_are_are_messages(line):
     assert heard(line, "worker") is None
     assert heard(b'{"is": "pong", "n": 3}\n', "worker") == {"is": "pong", "n": 3}
+
+
+def test_a_player_that_cannot_be_understood_at_first_is_still_heard(prints):
+    prints(*NOISE)
+    told: list[str] = []
+    playback = Playback(
+        rate=32_000, channels=1, seconds=1.0, output="no such", volume=0.0, transport=Transport, note=told.append
+    )
+    playback.wait()
+    until = time.monotonic() + PATIENCE_S
+    while not told and time.monotonic() < until:
+        time.sleep(0.01)
+    assert told
+    assert told[0].endswith("it is not heard, and rendered all the same")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from musicgen_bridge.pipe import command
+from musicgen_bridge.pipe import command, heard
 from musicgen_bridge.request import Transport
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Playback:
         """Take in what the process says."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            match json.loads(line):
+            match heard(line, "player"):
                 case {"is": "open", "device": device}:
                     log.info("playing on %s", device)
                     with self._lock:

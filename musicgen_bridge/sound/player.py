@@ -22,6 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError
+from musicgen_bridge.pipe import private_stdout, say
 from musicgen_bridge.sound.clock import StreamClock, heard_at, sane
 from musicgen_bridge.sound.devices import Device, find, portaudio
 
@@ -161,12 +162,6 @@ def spread(audio: Frames, channels: int) -> Frames:
     return np.repeat(audio.mean(axis=1, keepdims=True), channels, axis=1)
 
 
-def say(**message: Any) -> None:
-    """Write one line to stdout."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
-
-
 def watch(output: Output) -> None:
     """Tell what happens to the sound, and end the process with it."""
     told = 0
@@ -208,6 +203,7 @@ def obey(stdin: BinaryIO, output: Output, head: dict[str, Any]) -> None:
 
 def main() -> int:
     """Play one take; exit code 1 where the device can't be opened or vanishes."""
+    sys.stdout = private_stdout()
     head = json.loads(sys.stdin.buffer.readline())
     try:
         output = Output(find("output", head["device"]))

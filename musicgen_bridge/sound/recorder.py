@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError, BridgeError, CancelledError, InternalError
-from musicgen_bridge.pipe import private_stdout
+from musicgen_bridge.pipe import private_stdout, say
 from musicgen_bridge.request import Progress, RecordRequest, Stem, Transport
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.sound.clock import StreamClock, caught_at, sane
@@ -180,12 +180,6 @@ def remarks(audio: Frames, name: str, gaps: int) -> list[str]:
     if gaps:
         found.append(f"the system was too busy and lost something of {name} ({gaps} gaps); record again")
     return found
-
-
-def say(**message: Any) -> None:
-    """Write one line to stdout."""
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
 
 
 def listen(recording: Recording) -> None:
