@@ -12,4 +12,4 @@
 
 local folder = select(2, reaper.get_action_context()):match("^.*[/\\]")
 package.path = folder .. "lib/?.lua;" .. package.path
-require("message").action(require("window").open)
+require("message").guard(require("window").open)

@@ -3,4 +3,4 @@
 
 local folder = select(2, reaper.get_action_context()):match("^.*[/\\]")
 package.path = folder .. "lib/?.lua;" .. package.path
-require("message").action(require("actions").variations)
+require("message").guard(require("actions").variations)

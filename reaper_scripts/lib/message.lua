@@ -27,14 +27,6 @@ function message.guard(run, ...)
   end
 end
 
---- Runs an action as `guard` does. It may be started again while it runs: each render is followed by itself.
-function message.action(run)
-  if reaper.set_action_options then -- from Reaper 7 on; before that Reaper asks
-    reaper.set_action_options(2)
-  end
-  message.guard(run)
-end
-
 --- Shows how a job is getting on, in Reaper's status line and in the window; "" when it is over.
 function message.progress(text)
   reaper.SetExtState(message.TITLE, "progress", text, false)

@@ -171,7 +171,7 @@ local function liken(cut, take, faster)
     reaper.SetMediaItemTakeInfo_Value(cut, value, reaper.GetMediaItemTakeInfo_Value(take, value))
   end
   reaper.SetMediaItemTakeInfo_Value(cut, "D_STARTOFFS", reaper.GetMediaItemTakeInfo_Value(take, "D_STARTOFFS") / faster)
-  if math.abs(faster - 1) < 1e-9 then -- else it is played at the project's tempo
+  if math.abs(faster - 1) < 1e-6 then -- else it is played at the project's tempo
     reaper.SetMediaItemTakeInfo_Value(cut, "D_PLAYRATE", reaper.GetMediaItemTakeInfo_Value(take, "D_PLAYRATE"))
   end
 end

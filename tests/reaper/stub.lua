@@ -133,7 +133,6 @@ end)
 api("atexit", "f", function(run) world.exits[#world.exits + 1] = run end)
 api("defer", "f", function(run) world.deferred[#world.deferred + 1] = run end)
 api("get_action_context", "", function() return false, world.script, 0, 1, 0, 0, 0 end)
-api("set_action_options", "n", function(flag) assert(flag == 2) end)
 
 -- The project and its time ------------------------------------------------------------------------------------------
 
