@@ -38,3 +38,18 @@ def test_ci_runs_the_readme_s_test_line() -> None:
     line = "pip install uv && uv run pytest"
     assert line in (ROOT / "README.md").read_text("utf-8")
     assert line in (ROOT / ".ci" / "run").read_text("utf-8")
+
+
+def test_every_page_is_reached_from_the_first() -> None:
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"\]\(([^)#]+)", (docs / "README.md").read_text("utf-8")))
+    pages = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md")} - {"README.md"}
+    assert pages - linked == set()
+
+
+def test_every_module_stands_on_the_map() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    package = ROOT / "musicgen_bridge"
+    modules = {path.stem for path in package.glob("*.py")}
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert {name for name in modules | rooms if f"`{name}`" not in text} == set()
