@@ -2,13 +2,17 @@
 
 import { $, doing, el, say } from "./dom.js";
 
-const NUMBERS = ["variations", "seed", "guidance", "temperature", "top_k"];
-const TEXTS = ["key", "model", "format"];
+const NUMBERS = ["variations", "best_of", "seed", "guidance", "temperature", "top_k", "loudness"];
+const TEXTS = ["parts", "key", "model", "format"];
+const OF_A_RECORDING = ["file", "bars", "bpm", "signature", "loop", "separate", "mix", "loudness", "format"];
+const SOURCES = "drums, bass, other, vocals";
+const DOUBLE_CLICK_MS = 500;
 const tempo = () => document.querySelector("input[name=tempo]:checked").value;
 
 export class Ask {
   #wire;
   #recording;
+  #asked = -Infinity;
 
   constructor(wire, recording) {
     this.#wire = wire;
@@ -58,7 +62,8 @@ export class Ask {
     if (tempo() === "own") Object.assign(values, { bpm: Number($("bpm").value), signature: $("signature").value.trim() });
     for (const name of NUMBERS) if ($(name).value) values[name] = Number($(name).value);
     for (const name of TEXTS) if ($(name).value.trim()) values[name] = $(name).value.trim();
-    if ($("stream").checked) values.stream = true;
+    for (const name of ["stream", "mix"]) if ($(name).checked) values[name] = true;
+    if ($("separate").checked) values.separate = SOURCES;
     if (this.#recording.role) values[this.#recording.role] = this.#recording.path;
     return values;
   }
@@ -70,6 +75,7 @@ export class Ask {
     $("preset").value = "";
     $("bars").value = request.bars ?? take.quarters / take.bar;
     $("loop").checked = request.loop;
+    $("parts").value = request.parts ?? "";
     for (const name of NUMBERS) $(name).value = request[name] ?? "";
     $("seed").closest("details").open = true;
     $("prompt").focus();
@@ -78,9 +84,12 @@ export class Ask {
 
   async #submit(event) {
     event.preventDefault();
+    if (event.timeStamp - this.#asked < DOUBLE_CLICK_MS) return;
+    this.#asked = event.timeStamp;
     const slot = $("preset").value;
     const { values } = this;
-    if (slot) await this.#wire.request("trigger", { slot, ...values });
+    if (values.file) await this.#wire.request("fit", Object.fromEntries(Object.entries(values).filter(([name]) => OF_A_RECORDING.includes(name))));
+    else if (slot) await this.#wire.request("trigger", { slot, ...values });
     else await this.#wire.request("render", values);
     say("queued");
   }

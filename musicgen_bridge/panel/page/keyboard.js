@@ -19,7 +19,7 @@ export function bind(keys) {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      $("ask").requestSubmit();
+      if (!event.repeat) $("ask").requestSubmit();
       return;
     }
     const work = works.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);

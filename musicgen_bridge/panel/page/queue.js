@@ -79,8 +79,7 @@ export class Queue {
 
   #row(job) {
     const what = job.prompt || "without words";
-    const mine = job.client === "panel";
-    const cancel = button("Cancel", () => this.#wire.request("cancel", { target: job.target }), {
+    const cancel = button("Cancel", () => this.#wire.request("cancel", { job: job.job }), {
       class: "cancel",
       "aria-label": `Cancel ${what}`,
     });
@@ -90,7 +89,7 @@ export class Queue {
       el("p", { class: "what" }, el("strong", {}, what), " ", el("span", { class: "from" }, clientName(job.client))),
       el("progress", { max: 1, value: 0, "aria-label": `Progress of ${what}` }),
       el("p", { class: "stage" }, ""),
-      mine ? cancel : null,
+      cancel,
     );
   }
 

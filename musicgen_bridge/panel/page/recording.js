@@ -8,6 +8,7 @@ import { Failure } from "./wire.js";
 
 const DRAWN_S = 30; // a take hears no more of a melody
 const HEARD_RATE = 48000;
+const ROLES = { melody: "its melody is followed", continue: "the take goes on from its end", file: "it is brought to the session" };
 export const TAKE = "application/x-musicgen-take";
 
 export class Recording {
@@ -29,7 +30,7 @@ export class Recording {
     this.#listenToDrops($("recording"));
   }
 
-  /** "melody" or "continue", or "" while no recording is chosen. */
+  /** "melody", "continue" or "file", or "" while no recording is chosen. */
   get role() {
     return this.path && document.querySelector("input[name=role]:checked").value;
   }
@@ -40,7 +41,7 @@ export class Recording {
     show($("chosen-name"), name);
     document.querySelector(`input[name=role][value=${role}]`).checked = true;
     $("chosen").hidden = false;
-    say(`${name} is chosen: ${role === "melody" ? "its melody is followed" : "the take goes on from its end"}`);
+    say(`${name} is chosen: ${ROLES[role]}`);
     await this.draw();
   }
 

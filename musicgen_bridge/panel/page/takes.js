@@ -1,5 +1,6 @@
 // The project's takes, whoever asked for them: pictures, listening, and what to do with one next.
 
+import { cutAnew } from "./cut.js";
 import { $, button, doing, el, say, show } from "./dom.js";
 import { drawSpectrogram, drawWaveform } from "./pictures.js";
 import { TAKE } from "./recording.js";
@@ -7,6 +8,7 @@ import { load } from "./sound.js";
 import { told } from "./wire.js";
 
 const TYPES = { wav: "audio/wav", flac: "audio/flac", aiff: "audio/aiff" };
+const MADE = ["fit", "recut"]; // of what was there: nothing is drawn, so another seed gives the same
 const query = (path) => `path=${encodeURIComponent(path)}`;
 
 /** Return what a take is, in words. */
@@ -14,7 +16,7 @@ function factsOf(take) {
   const bars = Number((take.quarters / take.bar).toFixed(2));
   const facts = [
     `${bars} ${bars === 1 ? "bar" : "bars"}`, `${Number(take.bpm.toFixed(2))} BPM`, take.signature, take.key,
-    { melody: "follows a melody", continue: "goes on from a recording", fit: "a recording, fitted" }[take.mode],
+    { melody: "follows a melody", continue: "goes on from a recording", fit: "a recording, fitted", recut: "cut anew", fill: "a section made anew" }[take.mode],
     take.mode === "fit" ? null : take.model,
     new Date(take.created).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
   ];
@@ -149,7 +151,7 @@ export class Takes {
         button("Play", () => this.play(take), { class: "play", "aria-pressed": "false", "aria-keyshortcuts": "P" }),
         button("A", () => this.compare("a", take), { class: "a", "aria-pressed": "false", "aria-label": `A: compare ${what}`, "aria-keyshortcuts": "A" }),
         button("B", () => this.compare("b", take), { class: "b", "aria-pressed": "false", "aria-label": `B: compare ${what}`, "aria-keyshortcuts": "B" }),
-        take.mode === "fit" ? null : button("Again", () => this.again(take), { title: "the same with a new seed", "aria-keyshortcuts": "G" }),
+        MADE.includes(take.mode) ? null : button("Again", () => this.again(take), { title: "the same with a new seed", "aria-keyshortcuts": "G" }),
         button("Continue", () => this.continue(take), { title: "render what comes after it", "aria-keyshortcuts": "C" }),
         button("As melody", () => this.follow(take), { title: "render something that follows its melody", "aria-keyshortcuts": "M" }),
       ),
@@ -165,6 +167,7 @@ export class Takes {
         ),
         el("a", { class: "grip", href: `/file?${query(take.path)}`, download: take.name, title: "drag it out, or save a copy" }, "File"),
       ),
+      cutAnew(this.#wire, take),
     );
     card.addEventListener("dragstart", ({ dataTransfer }) => this.#drag(dataTransfer, take));
     this.#cards.set(take.path, { take, card });
