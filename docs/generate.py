@@ -53,12 +53,18 @@ def flags() -> str:
         arguments = [
             one.make_metavar(click.Context(command)) for one in command.params if isinstance(one, click.Argument)
         ]
-        rows = [_flag(one) for one in command.params if isinstance(one, click.Option)]
-        summary = " ".join(str(command.help).split())
-        parts.append(
-            f"### {name}\n`musicgen-bridge {' '.join([name, *arguments])}`\n\n{summary}\n\n{_table(('flag', ''), rows)}"
-        )
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        own = [_flag(one) for one in options if not _is_setting(one)]
+        shared = [f"`{one.opts[0]}`" for one in options if _is_setting(one)]
+        parts += [f"### {name}\n`musicgen-bridge {' '.join([name, *arguments])}`", " ".join(str(command.help).split())]
+        parts += [_table(("flag", ""), own)] if own else []
+        parts += [f"[Settings](settings.md): {', '.join(shared)}."] if shared else []
     return "\n\n".join(parts)
+
+
+def _is_setting(option: click.Option) -> bool:
+    """Whether a flag is that of a setting, or of the file with all of them."""
+    return option.name == "config" or any(f"[{variable}]" in str(option.help) for _, variable, _ in documentation())
 
 
 def _commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
