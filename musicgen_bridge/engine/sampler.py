@@ -68,7 +68,7 @@ def sample(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> Tensor:
         return logits.argmax(-1)
     logits = logits / sampling.temperature
     if 0 < sampling.top_k < logits.shape[-1]:
-        least = logits.topk(sampling.top_k).values[..., -1:]
+        least = logits.topk(sampling.top_k, sorted=False).values.amin(-1, keepdim=True)
         logits = logits.masked_fill(logits < least, -torch.inf)
     if 0 < sampling.top_p < 1:
         logits = _nucleus(logits, sampling.top_p)

@@ -63,6 +63,17 @@ def test_texts_of_two_lengths_are_masked_in_cross_attention(text: Twin) -> None:
 
 
 @torch.inference_mode()
+def test_rows_that_hear_the_same_only_at_first_draw_the_codes_of_the_portable_step(melody: Twin) -> None:
+    c, sampling = melody.engine._config, Sampling(top_k=20)
+    chroma = null_chroma(c.chroma_length, 12)
+    chroma[4:8] = chroma[4:8].roll(5, dims=1)  # a melody that begins and ends as no melody does
+    hears = condition(melody.engine._model, [melody.engine._text(PROMPT)], [chroma], guided=True)
+    assert (hears.prefix[0] == hears.prefix[1]).all(1)[:5].tolist() == [True] * 4 + [False]
+    (ours, _), (portable, _) = (drawn(kind, melody, hears, sampling, 1) for kind in (CpuStep, Step))
+    assert torch.equal(ours, portable)
+
+
+@torch.inference_mode()
 def test_padded_rows_are_left_to_the_portable_step(melody: Twin) -> None:
     assert not CpuStep.fits(melody.engine._model, heard(melody, texts=2))
 
