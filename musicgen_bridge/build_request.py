@@ -71,6 +71,7 @@ def make_request(values: Mapping[str, Value], session: Session, defaults: Mappin
     merged: dict[str, Any] = over(values, defaults)
     if not merged.keys() & set(LENGTHS) and not merged.get("file"):
         merged["bars"] = 4.0
+    merged["prompt"] = str(merged.get("prompt", "")).strip()
     session = in_session(merged, session)
     merged |= {name: merged.get(name) or None for name in RECORDINGS}
     merged["continue_from"] = merged.pop("continue")

@@ -121,8 +121,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ' (did you mean "x"?)' for the known word nearest to this one, or nothing."""
     import difflib  # only where something is wrong: the command line starts faster without it
 
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f' (did you mean "{near[0]}"?)' if near else ""
+    spelt = {name.casefold(): name for name in known}
+    asked = word.casefold()
+    holding = [name for name in spelt if asked and asked in name]
+    near = difflib.get_close_matches(asked, spelt, n=1, cutoff=0.6) or holding
+    return f' (did you mean "{spelt[near[0]]}"?)' if near else ""
 
 
 def check(key: Key, value: object) -> Value:
@@ -140,19 +143,18 @@ def check(key: Key, value: object) -> Value:
             return _check_flag(key, value)
     if key.name == "loudness" and value == "off":
         return "off"
+    reach = f" from {key.low:.10g} to {key.high:.10g}" if key.low is not None and key.high is not None else ""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ArgumentError(f"{key.name} must be a number, not {value!r}")
+        raise ArgumentError(f"{key.name} must be a number{reach}, not {value!r}")
     if not math.isfinite(value):
-        raise ArgumentError(f"{key.name} must be a finite number")
-    if key.kind == "i":
-        if value != int(value):
-            raise ArgumentError(f"{key.name} must be a whole number, not {value:g}")
-        value = int(value)
+        raise ArgumentError(f"{key.name} must be a finite number{reach}")
     if key.choices and value not in key.choices:
-        raise ArgumentError(f"{key.name} must be one of {listed(key.choices)}, not {value:g}")
+        raise ArgumentError(f"{key.name} must be one of {listed(key.choices)}, not {value:.10g}")
     if (key.low is not None and value < key.low) or (key.high is not None and value > key.high):
-        raise ArgumentError(f"{key.name} must be from {key.low:g} to {key.high:g}, not {value:g}")
-    return value if key.kind == "i" else float(value)
+        raise ArgumentError(f"{key.name} must be{reach}, not {value:.10g}")
+    if key.kind == "i" and value != int(value):
+        raise ArgumentError(f"{key.name} must be a whole number, not {value:g}")
+    return int(value) if key.kind == "i" else float(value)
 
 
 def _check_string(key: Key, value: object) -> str:

@@ -235,3 +235,9 @@ def test_every_render_key_is_a_field_or_renamed():
     fields = set(RenderRequest.__dataclass_fields__) - {"continue_from"} | {"continue"}
     assert fields == set(RENDER_KEYS)
     assert set(SESSION_KEYS) == set(Session.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(("typed", "prompt", "mode"), [("  ", "", "unconditional"), (" pad\n", "pad", "text")])
+def test_a_prompt_of_blanks_is_none(typed, prompt, mode):
+    made = request(prompt=typed, bars=1.0)
+    assert (made.prompt, made.mode) == (prompt, mode)

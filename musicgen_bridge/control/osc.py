@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import heapq
 import logging
 import socket
@@ -25,6 +26,7 @@ MAX_CONNECTIONS = 64
 """With one more, the TCP connection that has been silent longest is closed."""
 MAX_AHEAD_S = 60.0
 """How far ahead a timetag may lie."""
+_TRIES = 8
 _NTP_TO_UNIX_S = 2_208_988_800  # 70 years with 17 leap days
 
 Packet = Message | Bundle
@@ -112,7 +114,13 @@ async def serve(host: str = "127.0.0.1", port: int = 32050) -> Server:
         OSError: the port is taken, on either, or the host is no address of this machine.
     """
     server = Server()
-    await server._open(host, port)
+    for last in (*[False] * (_TRIES - 1), True):
+        try:
+            await server._open(host, port)
+            break
+        except OSError as error:  # what is free for TCP may be taken for UDP: of any, there is another
+            if last or port or error.errno != errno.EADDRINUSE:
+                raise
     return server
 
 

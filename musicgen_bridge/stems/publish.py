@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -61,9 +63,13 @@ def space_for(request: RenderRequest) -> int:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise DiskError unless `needed` bytes are free on the disk of `folder`; PathError if that is gone."""
+    """Raise DiskError unless the project `folder` takes `needed` bytes of stems; PathError if that is gone."""
     with disk_errors(folder):
         free = shutil.disk_usage(folder).free
+        place = folder / STEM_FOLDER
+        asked = place if place.is_dir() else folder
+        if not os.access(asked, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, "may not be written")
     if free < needed:
         raise DiskError(
             f"the stems need {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free at {folder}; "

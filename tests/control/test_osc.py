@@ -1,6 +1,7 @@
 """The sockets under bad packets, slow clients and full ports, and the clock of the timetags."""
 
 import asyncio
+import errno
 import socket
 import struct
 import threading
@@ -11,7 +12,7 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 
 from musicgen_bridge.control.intake import MAX_WAITING
-from musicgen_bridge.control.osc import MAX_AHEAD_S, MAX_CONNECTIONS, MAX_UNREAD, serve
+from musicgen_bridge.control.osc import MAX_AHEAD_S, MAX_CONNECTIONS, MAX_UNREAD, Server, serve
 from musicgen_bridge.control.osc_codec import MAX_PACKET
 
 NEGATIVE_SIZE = b"#bundle\0\0\0\0\0\0\0\0\1\xff\xff\xff\xfc"
@@ -258,6 +259,24 @@ def test_a_busy_port_is_an_os_error_and_leaves_nothing_open(free_port, kind):
         await (await serve(port=free_port)).close()
 
     asyncio.run(again())
+
+
+def test_of_any_port_one_is_found_that_is_free_for_both(monkeypatch):
+    taken = [OSError(errno.EADDRINUSE, "for UDP only"), OSError(errno.EADDRINUSE, "for UDP only")]
+    opened = Server._open
+
+    async def open_third(server, host, port):
+        if taken:
+            raise taken.pop()
+        await opened(server, host, port)
+
+    async def serve_any():
+        server = await serve(port=0)
+        await server.close()
+        return server.port
+
+    monkeypatch.setattr(Server, "_open", open_third)
+    assert asyncio.run(serve_any()) > 0
 
 
 def test_only_this_machine_is_listened_to_unless_told(rig):

@@ -183,6 +183,17 @@ def test_space_is_checked_against_the_real_disk(project: Path):
         check_space(project / "gone", 1)
 
 
+@pytest.mark.parametrize("locked", ["song", "song/MusicGen"])
+def test_a_folder_that_may_not_be_written_is_told_before_the_render(unprivileged: Path, locked: str):
+    (unprivileged / "song" / "MusicGen").mkdir(parents=True)
+    check_space(unprivileged / "song", 1)
+    if locked == "song":
+        (unprivileged / "song" / "MusicGen").rmdir()
+    (unprivileged / locked).chmod(0o555)
+    with pytest.raises(DiskError, match="may not be written; allow it or choose another project folder"):
+        check_space(unprivileged / "song", 1)
+
+
 @pytest.mark.parametrize("changes", [{}, {"bits": 32, "bars": 8.0}, {"format": "flac"}, {"variations": 3}])
 def test_a_request_never_needs_more_space_than_said(
     project: Path, roots: Roots, make_take: MakeTake, changes: dict[str, Any]
