@@ -24,7 +24,7 @@ var project = null; // folder of the set; "" while it is unsaved
 var melodyFrom = "none";
 var placeIn = "slot";
 var recording = null; // { path, start, end }; start and end in seconds
-var take = null; // being recorded: { path, beat }
+var running = null; // the recording under way: { path, beat }
 var waiting = []; // stems to be placed
 var placer = null;
 
@@ -223,20 +223,20 @@ function lengthOf(clip) {
 // Recording
 
 function record(on) {
-  if (on && !take) {
+  if (on && !running) {
     if (!project) {
       outlet(1, ["text", "save the set first: recordings go to its folder"]);
       return;
     }
-    take = { path: project + separator() + "MusicGen melody " + stamp(new Date()) + ".wav", beat: beatIfPlaying() };
-    outlet(2, ["record", "open", take.path, "wave"]);
+    running = { path: project + separator() + "MusicGen melody " + stamp(new Date()) + ".wav", beat: beatIfPlaying() };
+    outlet(2, ["record", "open", running.path, "wave"]);
     outlet(2, ["record", 1]);
     outlet(1, ["text", "recording"]);
-  } else if (!on && take) {
+  } else if (!on && running) {
     outlet(2, ["record", 0]);
-    recording = wholeBars(take.beat, beatIfPlaying(), barBeats(), values.tempo);
-    recording.path = take.path;
-    take = null;
+    recording = wholeBars(running.beat, beatIfPlaying(), barBeats(), values.tempo);
+    recording.path = running.path;
+    running = null;
     outlet(1, ["text", "recorded: " + recording.path]);
   }
 }

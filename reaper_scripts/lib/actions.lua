@@ -14,7 +14,7 @@ local actions = {}
 
 local HEARD_S = 5 -- how much of what comes before a continuation is heard, as the bridge's own default
 local LEAST_HEARD_S = 0.5 -- how much has to stand before what is made anew
-local MOST_S, MOST_BARS, MOST_LETTERS = 600, 1024, 64
+local MOST_BARS, MOST_LETTERS = 1024, 64
 
 local function merged(keys, words)
   if words.prompt ~= "" then
@@ -103,9 +103,6 @@ function actions.regenerate(words)
     or message.stop("Make a time selection over a part of the selected item first.")
   if span.from - whole.from < LEAST_HEARD_S then
     message.stop("Begin the time selection half a second or more into the item: the model goes on from what is there.")
-  end
-  if whole.to - whole.from > MOST_S then
-    message.stop("The item is longer than ten minutes: split it around the time selection first.")
   end
   local count = "1"
   if not words then

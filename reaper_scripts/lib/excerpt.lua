@@ -7,6 +7,7 @@ local spool = require("spool")
 local excerpt = {}
 
 local CHANNELS = 2
+local MOST_S = 600 -- as the bridge reads of a recording
 local BLOCK = 4096 -- frames
 local PIECE = 128 -- samples that string.pack takes at a time
 
@@ -43,6 +44,9 @@ end
 function excerpt.write(take, from, to, rate, folder)
   if reaper.TakeIsMIDI(take) then
     message.stop("The selected item is MIDI: the bridge hears audio only.\nRender or glue it to audio first.")
+  end
+  if to - from > MOST_S then
+    message.stop("The bridge hears ten minutes at most: split the item first.")
   end
   local below = folder .. "/MusicGen/.heard"
   reaper.RecursiveCreateDirectory(below, 0)

@@ -244,7 +244,6 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
     for index = 2, 3 do
       local request = sidecar(item.takes[index]).request
       assert.same({ "fill", "7/8" }, { request.mode, request.signature })
-      assert.is_true(math.abs(97.5 - request.bpm) < 0.1) -- what was heard in it
       local after, changed = stub.wav(item.takes[index].source.path), 0
       assert.same({ before.rate, before.frames }, { after.rate, after.frames })
       for frame = 0, before.frames - 1, 50 do

@@ -57,8 +57,8 @@ describe("before anything is rendered", function()
     act("regenerate")
     says("half a second or more into the item")
     world.boxes, world.project.selection = {}, { 10.6, 12 }
-    act("regenerate")
-    says("longer than ten minutes")
+    act("regenerate", { "x", "", "1" })
+    says("hears ten minutes at most")
   end)
 
   it("what is cut anew is a file, and what is asked for are numbers", function()
@@ -158,6 +158,12 @@ describe("the tempo map", function()
     assert.same({ 2, nil, nil }, { glide.seconds, glide.bpm, glide.bars })
     local over = keys(8, 12, from, to)
     assert.truthy(over.tempo_map:find("^0 13[%d.]+>1[%d.]+ 4/4; 4%.5[%d]* 140$"), over.tempo_map)
+  end)
+
+  it("gives the mean tempo around a stretch, and the meter that it begins in", function()
+    local first, second = { time = 0, bpm = 120, beats = 7, unit = 8 }, { time = 3, bpm = 60, beats = 4, unit = 4 }
+    world.project.markers = { first, second }
+    assert.same({ bpm = 90, signature = "7/8" }, timing.around(world.project, { from = 2, to = 4 }))
   end)
 
   it("takes the audio device's rate where the project has none", function()
