@@ -109,7 +109,7 @@ class Codec(nn.Module):
         `alike` says that there will be many pieces of one length; on CUDA those are a graph.
         """
         stream = CodecStream(self.quantizer, self.decoder, self.config, batch)
-        return GraphedStream(stream) if alike and self.quantizer.embed.is_cuda else stream
+        return GraphedStream(stream, self.quantizer) if alike and self.quantizer.embed.is_cuda else stream
 
 
 def _plain_weights(tensors: Mapping[str, Tensor], codebooks: int) -> dict[str, Tensor]:

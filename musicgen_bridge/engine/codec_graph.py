@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from musicgen_bridge.engine.codec_stream import CodecStream
+from musicgen_bridge.engine.quantizer import ResidualQuantizer
 
 
 class GraphedStream:
@@ -15,14 +16,19 @@ class GraphedStream:
     launches would wait for a step to end.
     """
 
-    def __init__(self, stream: CodecStream) -> None:
+    def __init__(self, stream: CodecStream, quantizer: ResidualQuantizer) -> None:
         self._stream = stream
+        self._quantizer = quantizer
         self._codes: Tensor | None = None  # [B, K, k] of the pushes that are alike
         self._graph: torch.cuda.CUDAGraph | None = None
         self._audio: Tensor
 
     def push(self, codes: Tensor, last: bool = False) -> Tensor:
-        """Take the next `codes` [B, K, k] and return the audio [B, C, n] that has become final, as `CodecStream`."""
+        """Take the next `codes` [B, K, k] and return the audio [B, C, n] that has become final, as `CodecStream`.
+
+        In a graph codes are not looked at: they must lie within their codebooks.
+        """
+        codes = codes.to(self._quantizer.embed.device)
         if last or not self._stream.steady:
             return self._stream.push(codes, last)
         if self._codes is None or self._codes.shape != codes.shape:
@@ -38,7 +44,7 @@ class GraphedStream:
         graph, held = torch.cuda.CUDAGraph(), [each.clone() for each in self._stream.held]
         self._stream.held = held
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._audio = self._stream.push(codes)
+            self._audio = self._stream.advance(self._quantizer.latents(codes))
             for to, after in zip(held, self._stream.held, strict=True):
                 to.copy_(after)
         self._stream.held = held

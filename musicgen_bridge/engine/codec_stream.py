@@ -46,7 +46,13 @@ class CodecStream:
         if self._ended or codes.shape[0] != self._batch:
             raise ValueError("a stream takes the codes of its own batch, and none after the last")
         self._ended = last
-        x = self._entry.push(self._quantizer.decode(codes), last)
+        return self.advance(self._quantizer.decode(codes), last)
+
+    @torch.no_grad()
+    @full_precision()
+    def advance(self, latents: Tensor, last: bool = False) -> Tensor:
+        """Return the audio that has become final with the codes' `latents` [B, D, k], as `push`."""
+        x = self._entry.push(latents, last)
         if x.shape[-1]:
             x, self._state = self._lstm.advance(x, self._state)
         return self._upsampler.push(x, last)

@@ -37,10 +37,14 @@ class ResidualQuantizer(nn.Module):
 
         Raises InternalError where a code lies outside its codebook: on a GPU the look-up itself would end the process.
         """
-        books, size, dim = self.embed.shape
-        codes = codes.to(self.embed.device)
+        codes, size = codes.to(self.embed.device), self.embed.shape[1]
         if bool(((codes < 0) | (codes >= size)).any()):
             raise InternalError(f"A code lies outside 0 to {size - 1}: please report this with the log.")
+        return self.latents(codes)
+
+    def latents(self, codes: Tensor) -> Tensor:
+        """Return what `decode` does, of codes that are known to lie within their codebooks: nothing waits for them."""
+        books, size, dim = self.embed.shape
         shelf = torch.arange(books, device=codes.device).mul(size).view(1, books, 1)
         entries = F.embedding(codes + shelf, self.embed.view(books * size, dim))  # [B, K, T, D]
         return entries.sum(1).transpose(1, 2)

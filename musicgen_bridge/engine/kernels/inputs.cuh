@@ -5,9 +5,9 @@
 #include "numbers.cuh"
 #include "words.cuh"
 
-// Which part of an operand a thread holds.
+// Which part of an operand a thread holds: of eight rows one, of which those that are too many repeat the others.
 struct Lane {
-  const int tid = thread(), warp = tid / 32, row = tid % 32 / 4, t = tid % 4;
+  const int tid = thread(), warp = tid / 32, group = tid % 32 / 4, t = tid % 4, row = group % ROWS;
 };
 
 // Of activations [ROWS, K] a lane holds, for its row and each chunk, eight k from `k` on and the eight 32 behind them.
@@ -18,9 +18,6 @@ template <int K> struct Operand {
   static __device__ __forceinline__ int k(const Lane& l, int chunk) { return chunk * CHUNK + l.warp * 64 + l.t * 8; }
   // whether the lane's warp has a part of a chunk
   static __device__ __forceinline__ bool inside(const Lane& l, int chunk) { return K % CHUNK == 0 || k(l, chunk) < K; }
-  static __device__ __forceinline__ bool holds(const Lane& l, int chunk, int rows) {
-    return l.row < rows && inside(l, chunk);
-  }
 };
 
 // Pairs of halves [ROWS, K / 2] as they are; of a wide one some chunks are asked for while those before are computed.
@@ -33,8 +30,8 @@ template <int K> struct Halves {
   __device__ __forceinline__ auto part(const Lane& l, int first, int past) const {
     return [=, words = words + (l.row * K + Operand<K>::k(l, 0)) / 2](int i) -> const u32* {
       const int chunk = i / 2;
-      return chunk >= first && chunk < past && Operand<K>::holds(l, chunk, ROWS) ? words + chunk * CHUNK / 2 + i % 2 * 16
-                                                                                  : nullptr;
+      return chunk >= first && chunk < past && Operand<K>::inside(l, chunk) ? words + chunk * CHUNK / 2 + i % 2 * 16
+                                                                             : nullptr;
     };
   }
   __device__ __forceinline__ void begin(const Lane& l, Operand<K>& a) const {
@@ -64,11 +61,11 @@ struct Merged : Whole<HIDDEN> {
 
   __device__ __forceinline__ void begin(const Lane& l, Operand<HIDDEN>& a) const {
     constexpr int CHUNKS = Operand<HIDDEN>::CHUNKS;
-    const auto holds = [&](int chunk) { return Operand<HIDDEN>::holds(l, chunk, ROWS); };
+    const auto inside = [&](int chunk) { return Operand<HIDDEN>::inside(l, chunk); };
     const u32* mine = mixed + (l.row * HEADS + l.warp) * SPLITS * MIXED;  // a chunk of a warp is a head
     const auto split = [&](int i) { return mine + (i / SPLITS * WARPS * SPLITS + i % SPLITS) * MIXED; };
-    const auto pairs = [&](int i) { return holds(i / 2 / SPLITS) ? split(i / 2) + 4 * l.t + i % 2 * 16 : nullptr; };
-    const auto weights = [&](int i) { return SPLITS > 1 && holds(i / SPLITS) ? split(i) + HEAD / 2 : nullptr; };
+    const auto pairs = [&](int i) { return inside(i / 2 / SPLITS) ? split(i / 2) + 4 * l.t + i % 2 * 16 : nullptr; };
+    const auto weights = [&](int i) { return SPLITS > 1 && inside(i / SPLITS) ? split(i) + HEAD / 2 : nullptr; };
     uint4 words[CHUNKS * SPLITS * 2] = {};
     u32 weight[CHUNKS * SPLITS] = {};
     do ask(words, pairs), ask(weight, weights);
@@ -113,12 +110,12 @@ struct Heard : Whole<HEADS * TEXT> {
   __device__ __forceinline__ void begin(const Lane& l, Operand<HEADS * TEXT>& a) const {
     using A = Operand<HEADS * TEXT>;
     constexpr int OF_HEAD = TEXT / 4;  // of a lane
-    const u32* mine = scores + l.row * HEADS * TEXT + A::k(l, 0);
+    const u32* mine = scores + l.row % BATCH * HEADS * TEXT + A::k(l, 0);
     uint4 words[4 * A::CHUNKS] = {};  // of a chunk eight scores, and the eight 32 behind
     receive(words, [&](int i) {
-      return A::holds(l, i / 4, BATCH) ? mine + i / 4 * CHUNK + i % 4 / 2 * 32 + i % 2 * 4 : nullptr;
+      return A::inside(l, i / 4) ? mine + i / 4 * CHUNK + i % 4 / 2 * 32 + i % 2 * 4 : nullptr;
     }, turn);
-    const int first = s.rows[l.row % ROWS][0], past = l.row < BATCH ? s.rows[l.row % ROWS][1] : 0;
+    const int first = s.rows[l.row][0], past = l.row < BATCH ? s.rows[l.row][1] : 0;
     float hears[OF_HEAD];
 #pragma unroll
     for (int e = 0; e < OF_HEAD; e++) {

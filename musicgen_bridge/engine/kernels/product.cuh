@@ -136,9 +136,9 @@ template <int K, int N, class Input, class Outcome, class Write> __device__ __fo
       float2 sum = {};
 #pragma unroll
       for (int c = 0; c < CHAINS; c++) sum.x += sums[u][c][c % 2 * 2], sum.y += sums[u][c][c % 2 * 2 + 1];
-      if (2 * l.t < ROWS) *(float2*)&s.sums[u][l.warp][l.row][2 * l.t] = sum;
+      if (2 * l.t < ROWS) *(float2*)&s.sums[u][l.warp][l.group][2 * l.t] = sum;
     }
-    if (Outcome::NORMED && l.row < ROWS && l.t == l.row / 2)  // the lane whose column is its row
+    if (Outcome::NORMED && l.group < ROWS && l.t == l.row / 2)  // the lane whose column is its row
       s.moments[l.warp][l.row] = l.row % 2 ? make_float2(moments[3], moments[1]) : make_float2(moments[2], moments[0]);
     block();
 #pragma unroll
