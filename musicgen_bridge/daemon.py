@@ -75,6 +75,8 @@ class _Daemon:
             stopping.push_async_callback(server.close)
             token = read_token(settings.home)
             _write_logs(settings.home)
+            for folder in missing_folders(settings):
+                _warn(f"{folder} does not exist yet; make it, or check --project and --root")
             journal = Journal(settings.home / "journal.sqlite3")
             stopping.callback(journal.close)
             self._jobs = Jobs(journal, limit=settings.queue)
@@ -231,6 +233,16 @@ class _Daemon:
 def _summary(target: str) -> str:
     licence = f", {STOCK_LICENCE}: not for commercial use" if target in STOCK_MODELS.values() else ""
     return f"folder {target}" if Path(target).is_absolute() else f"{target} from the Hugging Face hub{licence}"
+
+
+def missing_folders(settings: Settings) -> list[Path]:
+    """Return the folders that the settings name for stems and recordings, and that are not there at this moment."""
+    return [folder for folder in settings.allowed_roots if not folder.is_dir()]
+
+
+def _warn(text: str) -> None:
+    log.warning("%s", text)
+    print(text, file=sys.stderr, flush=True)
 
 
 def _complain(error: BridgeError) -> None:

@@ -246,7 +246,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_start(tmp_path):
     from tests.conftest import free_port
 
     ended = subprocess.run(
-        [*COMMAND, "start", "--port", str(free_port()), *flags],
+        [*COMMAND, "start", "--port", str(free_port()), *flags, "--project", str(tmp_path / "typo")],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
@@ -254,6 +254,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_start(tmp_path):
     )
     assert ended.returncode == 1
     assert "E_MODEL" in ended.stderr
+    assert f"{tmp_path / 'typo'} does not exist yet; make it, or check --project" in ended.stderr
     assert "ready" not in ended.stdout
 
 
