@@ -32,6 +32,7 @@ from musicgen_bridge.settings import Settings
 from musicgen_bridge.worker.company import Company
 from musicgen_bridge.worker.costs import SLOWEST, Costs, measured
 from musicgen_bridge.worker.line import Errand, Line
+from musicgen_bridge.worker.reporter import Asker
 from musicgen_bridge.worker.worker import Worker
 
 PROMPTS = ("techno drum loop", "rolling sub bass", "warm pad", "bright arp")
@@ -97,13 +98,10 @@ class Bench:
 
         values = {"prompt": PROMPTS[number % len(PROMPTS)], "seed": number, "seconds": self._seconds, "model": "it"}
         return Errand(
-            job=number,
-            request=make_request(values, Session(project=str(self._folder)), {}),
-            cancelled=lambda: False,
-            progress=told,
-            note=lambda text: None,
-            done=done,
-            failed=failed,
+            make_request(values, Session(project=str(self._folder)), {}),
+            Asker(job=number, progress=told),
+            done,
+            failed,
         )
 
 

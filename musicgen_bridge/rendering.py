@@ -213,12 +213,13 @@ def _by_itself(
 def _rendered(
     settings: Settings, request: RenderRequest, roots: Roots, tell: Tell, note: Note, folder: str = STEM_FOLDER
 ) -> list[Stem]:
+    from musicgen_bridge.worker.reporter import Asker
     from musicgen_bridge.worker.worker import Worker
 
     worker = Worker(settings, roots, folder)
     with _interrupts() as cancelled:
         try:
-            stems = worker.render(request, on_progress=tell, on_note=note, cancelled=cancelled)
+            stems = worker.render(request, Asker(progress=tell, note=note, cancelled=cancelled))
         except CancelledError as error:
             raise KeyboardInterrupt from error
     with suppress(KeyboardInterrupt):  # who has heard enough has the stems all the same

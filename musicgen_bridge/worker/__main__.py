@@ -29,6 +29,7 @@ from musicgen_bridge.pipe import private_stdout
 from musicgen_bridge.request import RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.worker.line import Errand, Line, Unload
+from musicgen_bridge.worker.reporter import Asker
 
 if TYPE_CHECKING:
     from musicgen_bridge.worker.worker import Worker
@@ -105,13 +106,16 @@ class _In(threading.Thread):
 
         try:
             errand = Errand(
-                job=job,
-                request=RenderRequest.from_json(request),
-                cancelled=lambda: job in self._cancelled,
-                progress=lambda now: self._out.say(**{"is": "progress"}, job=job, **now.to_json()),
-                note=lambda text: self._out.say(**{"is": "note"}, job=job, text=text),
-                done=done,
-                failed=failed,
+                RenderRequest.from_json(request),
+                Asker(
+                    job=job,
+                    progress=lambda now: self._out.say(**{"is": "progress"}, job=job, **now.to_json()),
+                    note=lambda text: self._out.say(**{"is": "note"}, job=job, text=text),
+                    cancelled=lambda: job in self._cancelled,
+                    transport=lambda: self.transport,
+                ),
+                done,
+                failed,
             )
         except (TypeError, ValueError) as error:
             failed(error)
@@ -134,7 +138,7 @@ def main() -> int:
 
         log.info("torch uses %d threads of the CPU", leave_a_core())
         worker = Worker(settings)
-        company = Company(worker, commands.line, lambda: commands.transport)
+        company = Company(worker, commands.line)
         company.warm_up()
         commands.silence, commands.holds = worker.silence, lambda: _holds(worker)
     except Exception as error:

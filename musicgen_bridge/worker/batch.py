@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from musicgen_bridge.engine import Engine, Take
-from musicgen_bridge.engine.engine import Draft
 from musicgen_bridge.engine.ensemble import Voice
+from musicgen_bridge.engine.take import Draft
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.sharing import rides
 from musicgen_bridge.worker.costs import Costs, First

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from musicgen_bridge.engine import Engine, Take
 from musicgen_bridge.errors import CancelledError, OutOfMemoryError
-from musicgen_bridge.request import Transport
 from musicgen_bridge.worker.batch import Batch, Seat
 from musicgen_bridge.worker.costs import Costs, measured
 from musicgen_bridge.worker.line import Errand, Line
@@ -26,16 +26,9 @@ log = logging.getLogger(__name__)
 class Company:
     """What the worker's process does with its line."""
 
-    def __init__(
-        self,
-        worker: Worker,
-        line: Line,
-        transport: Callable[[], Transport] = Transport,
-        measure: Callable[[Engine], Costs] = measured,
-    ) -> None:
+    def __init__(self, worker: Worker, line: Line, measure: Callable[[Engine], Costs] = measured) -> None:
         self._worker = worker
         self._line = line
-        self._transport = transport
         self._measure = measure
         self._costs: WeakKeyDictionary[Engine, Costs] = WeakKeyDictionary()
         self._at_hand: Errand | None = None
@@ -67,14 +60,8 @@ class Company:
         """Bring an errand to where it wants a take of the model's; None if it needs none, or has failed."""
         self._at_hand = errand
         try:
-            render = self._worker.begin(
-                errand.request,
-                job=errand.job,
-                on_progress=errand.progress,
-                cancelled=lambda: self._cancelled(errand),
-                on_note=errand.note,
-                transport=self._transport,
-            )
+            asker = replace(errand.asker, cancelled=lambda: self._cancelled(errand))
+            render = self._worker.begin(errand.request, asker)
             if render.wanted is not None:
                 return Seat(errand, render, render.wanted)
             errand.done(render.stems)
@@ -202,9 +189,9 @@ class Company:
     def _cancelled(self, errand: Errand) -> bool:
         """Whether an errand is; while it is at hand, others that are do not wait for its end."""
         if errand is self._at_hand:
-            for seat in [seat for seat in self._seats() if seat.errand.cancelled()]:
+            for seat in [seat for seat in self._seats() if seat.errand.asker.cancelled()]:
                 self._drop(seat, CancelledError("cancelled"))
-        return errand.cancelled()
+        return errand.asker.cancelled()
 
     def _drop(self, seat: Seat, error: Exception) -> None:
         if seat is self._next:

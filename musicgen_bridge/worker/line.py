@@ -7,21 +7,24 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from musicgen_bridge.request import Progress, RenderRequest, Stem
+from musicgen_bridge.request import RenderRequest, Stem
+from musicgen_bridge.worker.reporter import Asker
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Errand:
-    """A render that was asked for, and whoever is told of it."""
+    """A render that was asked for, and whoever is told of it and of its end."""
 
-    job: int
     request: RenderRequest
-    cancelled: Callable[[], bool]
-    progress: Callable[[Progress], None]
-    note: Callable[[str], None]
+    asker: Asker
     done: Callable[[list[Stem]], None]
     failed: Callable[[BaseException], None]
     """Exactly one of `done` and `failed` is called, once."""
+
+    @property
+    def job(self) -> int:
+        """Its number."""
+        return self.asker.job
 
 
 @dataclass(frozen=True, slots=True)

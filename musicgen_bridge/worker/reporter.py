@@ -1,4 +1,4 @@
-"""How far a job has come, told often enough and not too often; and its end when it is cancelled."""
+"""Who asked for a job, and how far it has come: told often enough and not too often, and its end when cancelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from musicgen_bridge.errors import CancelledError
-from musicgen_bridge.request import STAGES, Progress
+from musicgen_bridge.request import STAGES, Progress, Transport
 
 PROGRESS_S = 0.1
 """The shortest time between two reports of progress."""
@@ -23,12 +23,27 @@ _SHARES = {
 """How much of a job's time each stage takes, about; what a progress bar is drawn from."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asked for a job: what is told of it, and what is asked back."""
+
+    job: int = 0
+    progress: Callable[[Progress], None] = lambda progress: None
+    note: Callable[[str], None] = lambda text: None
+    """Takes what a person should know, perhaps from another thread."""
+    cancelled: Callable[[], bool] = lambda: False
+    transport: Callable[[], Transport] = Transport
+    """Where the session's bar lines are."""
+
+
+NOBODY = Asker()
+
+
 @dataclass
 class Reporter:
     """Turns stages and steps into `Progress`, at most ten a second, and ends the job when it is cancelled."""
 
-    tell: Callable[[Progress], None]
-    cancelled: Callable[[], bool]
+    asker: Asker
     stages: Collection[str]
     """Those that the job goes through."""
     _began: float = field(default_factory=time.monotonic)
@@ -42,7 +57,7 @@ class Reporter:
 
     def step(self, done: int, total: int) -> None:
         """`done` of `total` steps of the stage are over. Raises CancelledError."""
-        if self.cancelled():
+        if self.asker.cancelled():
             raise CancelledError("cancelled")
         now = time.monotonic()
         if now - self._told < PROGRESS_S:
@@ -53,7 +68,7 @@ class Reporter:
         fraction = (before + shares[self._stage] * done / max(1, total)) / sum(shares.values())
         elapsed = now - self._began
         eta = elapsed * (1 - fraction) / fraction if fraction > 0.05 else -1.0
-        self.tell(Progress(fraction=fraction, eta_s=eta, stage=self._stage))
+        self.asker.progress(Progress(fraction=fraction, eta_s=eta, stage=self._stage))
 
 
 def stages_of(mode: str, *, separate: bool) -> set[str]:

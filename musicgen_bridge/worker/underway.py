@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from musicgen_bridge.engine import Engine, Take
-from musicgen_bridge.engine.engine import Draft
+from musicgen_bridge.engine.take import Draft
 from musicgen_bridge.request import Stem
 from musicgen_bridge.worker.reporter import Reporter
 

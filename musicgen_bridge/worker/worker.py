@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import soxr
@@ -16,7 +16,7 @@ from musicgen_bridge.engine.device import device_called
 from musicgen_bridge.engine.separation import melody_of, split, within_full_scale
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match import needed_seconds
-from musicgen_bridge.request import Part, Progress, RenderRequest, Stem, Transport
+from musicgen_bridge.request import Part, RenderRequest, Stem
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder
 from musicgen_bridge.shipped import sha256
@@ -27,7 +27,7 @@ from musicgen_bridge.stems.read import Recording, read_audio, read_end
 from musicgen_bridge.worker.filling import Filling, begin_fill
 from musicgen_bridge.worker.matching import matched_of, mixdowns
 from musicgen_bridge.worker.raw_takes import recut
-from musicgen_bridge.worker.reporter import Reporter, stages_of
+from musicgen_bridge.worker.reporter import NOBODY, Asker, Reporter, stages_of
 from musicgen_bridge.worker.shelf import Shelf
 from musicgen_bridge.worker.takes import Made, Result, of_mix, takes_of
 from musicgen_bridge.worker.targets import needed_of, target_of, with_length
@@ -35,14 +35,6 @@ from musicgen_bridge.worker.underway import Underway, Wanted
 
 LONGEST_RECORDING_S = 600.0
 SHORTEST_RECORDING_S = 0.1
-
-
-class _Hearing(NamedTuple):
-    """Of which job a take is heard, where the bar lines are, and who is told what a person should know."""
-
-    job: int
-    transport: Callable[[], Transport]
-    note: Callable[[str], None]
 
 
 class Worker:
@@ -73,55 +65,26 @@ class Worker:
         if alias is None:
             self._separator = None
 
-    def render(
-        self,
-        request: RenderRequest,
-        *,
-        job: int = 0,
-        on_progress: Callable[[Progress], None] = lambda progress: None,
-        cancelled: Callable[[], bool] = lambda: False,
-        on_note: Callable[[str], None] = lambda text: None,
-        transport: Callable[[], Transport] = Transport,
-    ) -> list[Stem]:
+    def render(self, request: RenderRequest, asker: Asker = NOBODY) -> list[Stem]:
         """Render a request and return its stems, which lie complete in the project folder.
 
-        A request to stream is heard from the next bar line of `transport` on, perhaps still when this returns.
-        `on_note` is told what a person should know of all this; it may be called from another thread.
+        A request to stream is heard from the asker's next bar line on, perhaps still when this returns.
 
         Raises:
-            BridgeError: any of them; CancelledError soon after `cancelled` turns true. No stem is left behind by a
+            BridgeError: any of them; CancelledError soon after the asker has cancelled. No stem is left behind by a
                 request that fails before it writes.
         """
-        render = self.begin(
-            request, job=job, on_progress=on_progress, cancelled=cancelled, on_note=on_note, transport=transport
-        )
+        render = self.begin(request, asker)
         if render.wanted is not None:
             render.finish(render.wanted.drawn)
         return render.stems
 
-    def begin(
-        self,
-        request: RenderRequest,
-        *,
-        job: int,
-        on_progress: Callable[[Progress], None],
-        cancelled: Callable[[], bool],
-        on_note: Callable[[str], None],
-        transport: Callable[[], Transport],
-    ) -> Underway:
+    def begin(self, request: RenderRequest, asker: Asker) -> Underway:
         """Begin what `render` does, up to where it needs a take of the model's."""
-        report = Reporter(on_progress, cancelled, stages_of(request.mode, separate=bool(request.separate)))
-        hearing = _Hearing(job, transport, on_note) if request.stream else None
-        return Underway(self._stages(request, job, report, hearing, on_note))
+        return Underway(self._stages(request, asker))
 
-    def _stages(
-        self,
-        request: RenderRequest,
-        job: int,
-        report: Reporter,
-        hearing: _Hearing | None,
-        on_note: Callable[[str], None],
-    ) -> Generator[Wanted, Take, list[Stem]]:
+    def _stages(self, request: RenderRequest, asker: Asker) -> Generator[Wanted, Take, list[Stem]]:
+        report = Reporter(asker, stages_of(request.mode, separate=bool(request.separate)))
         report.stage("reading")
         project = self._roots.project(request.project)
         demucs = self._demucs() if request.needs_demucs else None  # what is missing is told now, not after the render
@@ -137,7 +100,7 @@ class Worker:
         elif recording is not None:
             made = self._recorded(request, recording)
         else:
-            made = yield from self._generated(request, report, hearing, filling)
+            made = yield from self._generated(request, report, filling)
         report.stage("matching")
         if filling is not None:
             results = filling.results(made, report.step)
@@ -145,7 +108,7 @@ class Worker:
             results = matched_of(request, made, report.step)
         for warning in dict.fromkeys(one.report["warning"] for one in results):
             if warning is not None:
-                on_note(warning)
+                asker.note(warning)
         mixes = mixdowns(request, results)
         if request.separate:
             report.stage("separating")
@@ -154,7 +117,7 @@ class Worker:
         report.stage("writing")
         return [
             publish(one.audio, take, roots=self._roots, raw=one.raw, folder=self._folder)
-            for one, take in zip(results, takes_of(request, job, results, made), strict=True)
+            for one, take in zip(results, takes_of(request, asker.job, results, made), strict=True)
         ]
 
     def silence(self, job: int) -> None:
@@ -169,10 +132,10 @@ class Worker:
 
     @contextmanager
     def _heard(
-        self, request: RenderRequest, engine: Engine, hearing: _Hearing | None
+        self, request: RenderRequest, engine: Engine, asker: Asker
     ) -> Iterator[Callable[[np.ndarray], None] | None]:
         """Yield what plays the take as it comes, if it is to be heard."""
-        if hearing is None:
+        if not request.stream:
             yield None
             return
         playback = Playback(
@@ -181,11 +144,11 @@ class Worker:
             seconds=request.duration,
             output=self._settings.output,
             volume=self._settings.volume,
-            transport=hearing.transport,
-            note=hearing.note,
+            transport=asker.transport,
+            note=asker.note,
             instead_of=self._playing[1] if self._playing is not None else None,
         )
-        self._playing = hearing.job, playback
+        self._playing = asker.job, playback
         try:
             yield playback.feed
         except BaseException:
@@ -194,7 +157,7 @@ class Worker:
         playback.end()
 
     def _generated(
-        self, request: RenderRequest, report: Reporter, hearing: _Hearing | None, filling: Filling | None
+        self, request: RenderRequest, report: Reporter, filling: Filling | None
     ) -> Generator[Wanted, Take, Made]:
         model = self.models.get(request.model)
         engine = model.engine
@@ -208,7 +171,7 @@ class Worker:
             if filling
             else self._continued(request, engine),
         )
-        with self._heard(request, engine, hearing) as on_audio:
+        with self._heard(request, engine, report.asker) as on_audio:
             rendered = yield Wanted(engine, draft, report, on_audio)
         return Made(
             audio=list(rendered.audio),

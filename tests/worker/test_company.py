@@ -14,11 +14,13 @@ from musicgen_bridge.build_request import make_request
 from musicgen_bridge.engine import Engine
 from musicgen_bridge.engine.ensemble import Ensemble
 from musicgen_bridge.errors import BridgeError, OutOfMemoryError
-from musicgen_bridge.request import Progress, Session, Stem, Transport
+from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.settings import Settings
+from musicgen_bridge.worker import reporter
 from musicgen_bridge.worker.company import Company
 from musicgen_bridge.worker.costs import Costs
 from musicgen_bridge.worker.line import Errand, Line
+from musicgen_bridge.worker.reporter import NOBODY, Asker
 from musicgen_bridge.worker.worker import Worker
 
 FREE = Costs(dict.fromkeys(range(1, 5), 1.0))
@@ -74,11 +76,8 @@ class Bench:
 
         request = make_request({**SHORT, **values}, Session(project=str(self.song)), {})  # type: ignore[dict-item]
         told.errand = Errand(
-            job=self._number,
-            request=request,
-            cancelled=lambda: told.cancelled,
-            progress=progress,
-            note=lambda text: None,
+            request,
+            Asker(job=self._number, progress=progress, cancelled=lambda: told.cancelled),
             done=lambda stems: end(stems, None),
             failed=lambda error: end(None, error),
         )
@@ -99,6 +98,7 @@ class Bench:
         company = Company(self.worker, waiting, measure=lambda engine: Costs(dict(costs.steps)))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Ensemble, "step", counted)
+            patch.setattr(reporter, "PROGRESS_S", 0.0)  # each step is told, however fast they are
             while isinstance(errand := waiting.get(0), Errand):
                 company.serve(errand)
         return rows
@@ -182,8 +182,7 @@ def test_other_draws_and_recordings_go_alone(bench: Bench) -> None:
 def test_a_take_of_several_windows_goes_alone(bench: Bench) -> None:
     for seconds, shares in ((20.0, True), (25.5, False)):
         request = bench.errand(seconds=seconds).errand.request
-        quiet = {"on_progress": lambda now: None, "cancelled": lambda: False, "on_note": lambda text: None}
-        render = bench.worker.begin(request, job=1, transport=Transport, **quiet)  # type: ignore[arg-type]
+        render = bench.worker.begin(request, NOBODY)
         assert render.wanted is not None
         assert render.wanted.shares is shares
         render.stop()

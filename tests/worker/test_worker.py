@@ -15,6 +15,7 @@ from musicgen_bridge.errors import AudioError, CancelledError, ModelError, PathE
 from musicgen_bridge.request import SOURCES, Progress, RenderRequest, Session, Stem
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.stems.manifest import read_take
+from musicgen_bridge.worker.reporter import Asker
 from musicgen_bridge.worker.worker import Worker
 from tests import small_demucs
 
@@ -117,7 +118,9 @@ def test_the_starters_take_opens_a_bar(worker: Worker, song: Path) -> None:
 
 def test_a_recording_follows_a_tempo_map(worker: Worker, song: Path, loop: Path) -> None:
     notes: list[str] = []
-    (stem,) = worker.render(asked(song, file=str(loop), bars=3.0, tempo_map="0 126.5; 4 110>100"), on_note=notes.append)
+    (stem,) = worker.render(
+        asked(song, file=str(loop), bars=3.0, tempo_map="0 126.5; 4 110>100"), Asker(note=notes.append)
+    )
     timing = read_take(Path(stem.path).with_suffix(".json")).request.timing
     audio = samples(stem)
     assert len(audio) == timing.frames(48_000)
@@ -129,7 +132,7 @@ def test_a_recording_follows_a_tempo_map(worker: Worker, song: Path, loop: Path)
 
 def test_a_tempo_map_that_goes_too_far_is_told(worker: Worker, song: Path, loop: Path) -> None:
     notes: list[str] = []
-    (stem,) = worker.render(asked(song, file=str(loop), bars=3.0, tempo_map="0 140; 4 80"), on_note=notes.append)
+    (stem,) = worker.render(asked(song, file=str(loop), bars=3.0, tempo_map="0 140; 4 80"), Asker(note=notes.append))
     assert len(notes) == 1
     assert "from 80 to 140" in notes[0]
     assert report(stem)["warning"] == notes[0]
@@ -222,7 +225,7 @@ def test_a_render_is_separated_take_by_take(worker: Worker, song: Path) -> None:
 
 def test_progress_goes_up_to_the_end_through_separating(worker: Worker, song: Path, loop: Path) -> None:
     seen: list[Progress] = []
-    worker.render(asked(song, file=str(loop), separate=ALL), on_progress=seen.append)
+    worker.render(asked(song, file=str(loop), separate=ALL), Asker(progress=seen.append))
     fractions = [one.fraction for one in seen]
     assert fractions == sorted(fractions) and fractions[-1] <= 1
     assert "separating" in {one.stage for one in seen}
@@ -235,8 +238,7 @@ def test_a_cancel_while_separating_leaves_nothing(worker: Worker, song: Path, lo
     with pytest.raises(CancelledError):
         worker.render(
             asked(song, file=str(loop), separate=ALL),
-            on_progress=lambda now: seen.append(now.stage),
-            cancelled=lambda: "separating" in seen,
+            Asker(progress=lambda now: seen.append(now.stage), cancelled=lambda: "separating" in seen),
         )
     assert files(song) == before
     assert len(worker.render(asked(song, file=str(loop), separate=ALL))) == 4
@@ -247,8 +249,7 @@ def test_a_melody_that_demucs_finds_can_be_cancelled_too(worker: Worker, song: P
     with pytest.raises(CancelledError):
         worker.render(
             asked(song, prompt="lead", melody=str(loop)),
-            on_progress=lambda now: seen.append(now.fraction),
-            cancelled=lambda: len(seen) > 1 and seen[-1] > 0,
+            Asker(progress=lambda now: seen.append(now.fraction), cancelled=lambda: len(seen) > 1 and seen[-1] > 0),
         )
     assert seen[-1] < 0.011  # of reading, the first stage
 
@@ -271,7 +272,7 @@ def test_without_weights_it_is_told_before_anything_is_loaded(tmp_path: Path, so
     worker = Worker(dataclasses.replace(settings(tmp_path), demucs=None))
     seen: list[Progress] = []
     with pytest.raises(ModelError, match=r"models pull demucs.* and set demucs"):
-        worker.render(asked(song, prompt="techno", separate="drums"), on_progress=seen.append)
+        worker.render(asked(song, prompt="techno", separate="drums"), Asker(progress=seen.append))
     assert list(worker.models) == []
     assert {one.stage for one in seen} <= {"reading"}
 
