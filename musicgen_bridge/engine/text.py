@@ -17,6 +17,9 @@ from musicgen_bridge.errors import ArgumentError, ModelError
 MAX_TOKENS = 512
 """The longest text that T5 was trained on (Raffel et al. 2020)."""
 
+_NOBODYS = "\U0010ffff"
+"""A character that no text holds, so that no vocabulary does."""
+
 
 class TextEncoder:
     """Prompts to hidden states, one prompt at a time: nothing is padded, so no prompt depends on its neighbours."""
@@ -30,6 +33,10 @@ class TextEncoder:
         """Return the states [S, d_text] of `prompt`; raises ArgumentError where it has more than `MAX_TOKENS`."""
         ids = self.tokens(prompt)
         return encode(self._weights, self._config, torch.tensor(ids, device=self._weights.embedding.device))
+
+    def knows(self, prompt: str) -> bool:
+        """Return whether any word of `prompt` has a token of its own; all others are one and the same to the model."""
+        return bool(set(self.tokens(prompt)) - set(self.tokens(_NOBODYS)))
 
     def tokens(self, prompt: str) -> list[int]:
         """Return the token ids of `prompt`, the end of sequence included."""
