@@ -39,9 +39,8 @@ from musicgen_bridge.engine import Sampling, config, weights
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.decode import decode
-from musicgen_bridge.engine.engine import computed
 from musicgen_bridge.engine.layouts import opened
-from musicgen_bridge.engine.linear import roundings
+from musicgen_bridge.engine.linear import computed, roundings
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise
 from musicgen_bridge.engine.transformer import Transformer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from musicgen_bridge.engine import config as configs
 from musicgen_bridge.engine import kernels, weights
 from musicgen_bridge.engine.cache import Cache
+from musicgen_bridge.engine.channels import ChannelCodec
 from musicgen_bridge.engine.checkpoint import Find
 from musicgen_bridge.engine.chroma import HOP, SAMPLE_RATE, chroma_window, melody_chroma
 from musicgen_bridge.engine.codec import Codec
@@ -24,62 +24,15 @@ from musicgen_bridge.engine.decode import decode
 from musicgen_bridge.engine.device import device_called, memory
 from musicgen_bridge.engine.ensemble import Ensemble, Voice
 from musicgen_bridge.engine.layouts import nowhere, opened
-from musicgen_bridge.engine.linear import Rounding, roundings
+from musicgen_bridge.engine.linear import DTYPES, Rounding, computed
 from musicgen_bridge.engine.live import Live
 from musicgen_bridge.engine.pattern import UNKNOWN, delay
 from musicgen_bridge.engine.sampler import Noise, Sampling
+from musicgen_bridge.engine.take import Draft, Floats, Row, Take
 from musicgen_bridge.engine.text import MAX_TOKENS, TextEncoder, load_tokenizer
 from musicgen_bridge.engine.transformer import Transformer
-from musicgen_bridge.engine.windows import Span, Window, windows
+from musicgen_bridge.engine.windows import Span, windows
 from musicgen_bridge.errors import ArgumentError, AudioError, ModelError
-
-Floats = NDArray[np.float32]
-
-_PIECE = 500
-"""Frames that the codec decodes at once: a long batch would take gigabytes."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Melody:
-    """A recording whose melody is followed; where it is shorter than the take, it repeats."""
-
-    audio: Floats  # [C, N]
-    sample_rate: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One take of a batch; without prompt and melody it is unconditional."""
-
-    prompt: str
-    seed: int
-    melody: Melody | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Take:
-    """What came of a batch of B rows."""
-
-    audio: Floats  # [B, C, N], the new part alone
-    prompt: (
-        Floats  # [B, C, M], the continued recording as the codec gives it back, up to the first new sample; or M = 0
-    )
-    codes: NDArray[np.int64]  # [B, K, T], of both
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Draft:
-    """A batch of B rows, conditioned and not drawn yet."""
-
-    texts: list[Tensor | None]  # [S, d_text] each
-    chromas: list[Tensor | None]  # [T, bins] each
-    known: Tensor  # [B, K, P], the codes of what is gone on from
-    samples: int
-    """Of the new part."""
-    windows: list[Window]
-    guided: bool
-    sampling: Sampling
-    draw: Noise
 
 
 class Engine:
@@ -100,12 +53,13 @@ class Engine:
         self.files = files
         self.family: Family = config.family
         self.device = model.device
-        self.dtype = _DTYPES.get(rounding, model.dtype)
+        self.dtype = DTYPES.get(rounding, model.dtype)
         self._config = config
         self._decoder = config.decoder
         self._text = text
         self._model = model
         self._codec = codec
+        self._channels = ChannelCodec(codec, config.decoder.channels)
         self._cache: Cache | None = None
 
     @classmethod
@@ -203,6 +157,10 @@ class Engine:
 
     @memory()
     @torch.inference_mode()
+    def knows(self, prompt: str) -> bool:
+        """Return whether the model knows any word of `prompt`; those that it does not are all one to it."""
+        return self._text.knows(prompt)
+
     def draft(
         self,
         rows: Sequence[Row],
@@ -260,7 +218,7 @@ class Engine:
     @torch.inference_mode()
     def take(self, draft: Draft, codes: Tensor) -> Take:
         """Return the audio of a draft whose `codes` [B, K, T] have been drawn."""
-        audio, cut = self._decode(codes), draft.known.shape[2] * self._codec.hop
+        audio, cut = self._channels.decode(codes), draft.known.shape[2] * self._codec.hop
         return Take(audio[:, :, cut : cut + draft.samples], audio[:, :, :cut], codes.cpu().numpy())
 
     def ensemble(self, draft: Draft) -> Ensemble:
@@ -332,7 +290,7 @@ class Engine:
             raise AudioError("The recording to continue is too short or not finite: choose another one.")
         if audio.shape[1] != self.channels:
             audio = np.broadcast_to(audio.mean(1, keepdims=True), (len(audio), self.channels, audio.shape[2]))
-        return self._encode(np.array(audio, np.float32)).expand(rows, -1, -1)
+        return self._channels.encode(np.array(audio, np.float32)).expand(rows, -1, -1)
 
     @memory()
     @torch.inference_mode()
@@ -343,7 +301,7 @@ class Engine:
         """
         if audio.ndim != 3 or audio.shape[1] != self.channels or not audio.size:
             raise AudioError(f"The codec takes [B, {self.channels}, N], and was given {list(audio.shape)}: convert it.")
-        return self._encode(audio).cpu().numpy()
+        return self._channels.encode(audio).cpu().numpy()
 
     @memory()
     @torch.inference_mode()
@@ -353,22 +311,7 @@ class Engine:
             raise ArgumentError(f"Codes are [B, {self.codebooks}, T], and these are {list(codes.shape)}.")
         if codes.min() < 0 or codes.max() >= self.codebook_size:
             raise ArgumentError(f"Codes go from 0 to {self.codebook_size - 1}, and these don't.")
-        return self._decode(torch.from_numpy(codes).to(self.device))
-
-    def _encode(self, audio: Floats) -> Tensor:
-        """Return the codes [B, K, T] of `audio` [B, C, N]; the codec is mono, and its books become pairs in stereo."""
-        wave = torch.from_numpy(audio).to(self.device)
-        apart = self._codec.encode(wave.flatten(0, 1)[:, None])  # [B * C, K / C, T]
-        return apart.unflatten(0, (len(audio), -1)).transpose(1, 2).flatten(1, 2)
-
-    def _decode(self, codes: Tensor) -> Floats:
-        """Return the audio [B, C, N] of `codes` [B, K, T]."""
-        rows, books, frames = codes.shape
-        # A stereo model's books alternate left and right; its codec is mono.
-        apart = codes.view(rows, books // self.channels, self.channels, frames).transpose(1, 2).flatten(0, 1)
-        stream, pieces = self._codec.stream(len(apart)), apart.split(_PIECE, dim=2)
-        waves = [stream.push(piece, last=piece is pieces[-1]) for piece in pieces]
-        return torch.cat(waves, dim=2).view(rows, self.channels, -1).cpu().numpy()
+        return self._channels.decode(torch.from_numpy(codes).to(self.device))
 
     def _room(self, rows: int, length: int) -> Cache:
         """Return a cache of so many rows and positions, the last one if it can."""
@@ -399,25 +342,3 @@ def _check_fit(codec: Codec, config: ModelConfig) -> None:
             f"The codec has {books} codebooks of {codec.codebook_size} and the decoder {config.decoder.codebooks} of "
             f"{config.decoder.vocab}: they don't belong together; copy or download the model again."
         )
-
-
-def computed(name: str, device: torch.device) -> tuple[torch.dtype, Rounding]:
-    """Return what the dtype called `name` computes in, and what its weights are rounded to.
-
-    auto is float16 on CUDA, in which MusicGen was trained, and on a CPU that multiplies such weights with float32;
-    elsewhere it is float32.
-    """
-    can = roundings() if device.type == "cpu" else ("none",)
-    if name == "auto":
-        name = "float16" if device.type == "cuda" or "float16" in can else "float32"
-    if name == "int8" and name not in can:
-        raise ArgumentError(f"There is no int8 on this machine's {device.type}: leave dtype at auto.")
-    if name not in _DTYPES:
-        raise ArgumentError(f"There is no dtype {name!r}: choose auto or one of {', '.join(_DTYPES)}.")
-    for rounding in can:
-        if rounding == name:
-            return torch.float32, rounding
-    return _DTYPES[name], "none"
-
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from musicgen_bridge.engine import kernels
+from musicgen_bridge.errors import ArgumentError
 
 Linear = Callable[[Tensor], Tensor]
 """[..., in] to [..., out]."""
@@ -20,6 +21,7 @@ Linear = Callable[[Tensor], Tensor]
 Rounding = Literal["none", "float16", "int8"]
 """To what the CPU rounds a weight before it multiplies it with float32."""
 
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _FLOAT16_MAX = 65504.0
 _SMALL = 2**20
 """Weights up to which threads would not be worth waking."""
@@ -34,6 +36,25 @@ def roundings() -> tuple[Rounding, ...]:
     # Without these instructions FBGEMM adds pairs of products in 16 bits, which overflow.
     exact = there.get("avx512_vnni") or there.get("avx_vnni")
     return ("none", "float16", "int8") if exact else ("none", "float16")
+
+
+def computed(name: str, device: torch.device) -> tuple[torch.dtype, Rounding]:
+    """Return what the dtype called `name` computes in, and what its weights are rounded to.
+
+    auto is float16 on CUDA, in which MusicGen was trained, and on a CPU that multiplies such weights with float32;
+    elsewhere it is float32.
+    """
+    can = roundings() if device.type == "cpu" else ("none",)
+    if name == "auto":
+        name = "float16" if device.type == "cuda" or "float16" in can else "float32"
+    if name == "int8" and name not in can:
+        raise ArgumentError(f"There is no int8 on this machine's {device.type}: leave dtype at auto.")
+    if name not in DTYPES:
+        raise ArgumentError(f"There is no dtype {name!r}: choose auto or one of {', '.join(DTYPES)}.")
+    for rounding in can:
+        if rounding == name:
+            return torch.float32, rounding
+    return DTYPES[name], "none"
 
 
 def linear(weight: Tensor, dtype: torch.dtype, packed: bool = False, rounding: Rounding = "none") -> Linear:

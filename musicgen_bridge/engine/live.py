@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from musicgen_bridge.engine.channels import ChannelCodec
 from musicgen_bridge.engine.codec import Codec
 
 EVERY = 10
@@ -24,7 +25,8 @@ class Live:
         self, codec: Codec, channels: int, before: int, samples: int, on_audio: Callable[[NDArray[np.float32]], None]
     ) -> None:
         """`on_audio` is given [channels, n] of at most `samples`; the first `before` frames of codes are not new."""
-        self._stream, self._channels, self._on_audio = codec.stream(channels, alike=True), channels, on_audio
+        self._stream, self._on_audio = codec.stream(channels, alike=True), on_audio
+        self._channels = ChannelCodec(codec, channels)
         self._skip, self._left = before * codec.hop, samples
         self._heard = 0  # frames of codes
 
@@ -43,9 +45,7 @@ class Live:
 
     def _push(self, new: Tensor, *, last: bool) -> None:
         self._heard += new.shape[1]
-        # A stereo model's books alternate left and right; its codec is mono.
-        apart = new.unflatten(0, (-1, self._channels)).transpose(0, 1)  # [C, K / C, t]
-        audio = self._stream.push(apart, last=last)[:, 0]  # [C, n]
+        audio = self._stream.push(self._channels.apart(new[None]), last=last)[:, 0]  # [C, n]
         skipped = min(self._skip, audio.shape[1])
         audio = audio[:, skipped : skipped + self._left]
         self._skip -= skipped

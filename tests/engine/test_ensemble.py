@@ -9,8 +9,8 @@ from torch import Tensor
 from twins import STARTER, Twin, tone
 
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling
-from musicgen_bridge.engine.engine import Draft
 from musicgen_bridge.engine.ensemble import Ensemble, Voice
+from musicgen_bridge.engine.take import Draft
 
 SAMPLING = Sampling(temperature=0.9, top_k=40, guidance=2.5)
 TUNE = Melody(np.concatenate([tone(hz, 0.2) for hz in (261.63, 329.63, 392.0)], axis=1), 32_000)
