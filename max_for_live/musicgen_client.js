@@ -342,6 +342,9 @@ function follow(address, job, given) {
   } else if (address === "/musicgen/progress") {
     display("progress", Math.round(given[2] * 100));
     display("text", given[4] + (given[3] >= 0 ? ", " + Math.ceil(given[3]) + " s to go" : ""));
+  } else if (address === "/musicgen/note") {
+    post("musicgen-bridge: " + given[2] + "\n"); // progress soon stands in its place on the panel
+    display("text", String(given[2]));
   } else if (address === "/musicgen/done") {
     finish(job, given);
   }

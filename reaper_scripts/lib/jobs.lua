@@ -24,6 +24,7 @@ local function described(stem)
     part = take.part,
     request = take.request,
     separated = take.report.separated,
+    warning = take.report.warning,
   }
 end
 
@@ -43,6 +44,7 @@ local function finish(job, handle, stems)
   end
   reaper.Main_OnCommand(BUILD_PEAKS, 0)
   local first = rendered[1]
+  job.said = first.warning and job.title .. ": " .. first.warning
   if first.request.mode == "fit" or first.request.mode == "recut" then
     return -- there are no words to choose again
   end
@@ -129,7 +131,7 @@ local function follow(job)
       more = ok and why
       if not more then
         spool.clear(job.id)
-        message.progress("")
+        message.progress(job.said or "")
       end
       if not ok then
         error(why, 0)

@@ -27,7 +27,8 @@ function message.guard(run, ...)
   end
 end
 
---- Shows how a job is getting on, in Reaper's status line and in the window; "" when it is over.
+--- Shows how a job is getting on, in Reaper's status line and in the window; when it is over, what there is to say of
+-- it, or "".
 function message.progress(text)
   reaper.SetExtState(message.TITLE, "progress", text, false)
   reaper.Help_Set(text == "" and "" or message.TITLE .. ": " .. text, false)

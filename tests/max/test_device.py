@@ -349,6 +349,20 @@ def test_cancel_ends_the_take_and_the_next_one_runs(daemon, device):
     assert len(running.find(event="placed")) == 1
 
 
+def test_what_a_person_should_know_is_said_and_stays_in_the_console(daemon, device):
+    running = ready(device(daemon))
+    turn(running, SHORT)
+    with daemon.client() as bridge:
+        bridge.request("/musicgen/set", {"stream": 1})
+        try:
+            running.touch("Generate")
+            said = running.says("rendered all the same")
+            placed(running)
+        finally:
+            bridge.request("/musicgen/set", {"reset": 1})
+    assert running.find(event="posted", text=f"musicgen-bridge: {said}\n")
+
+
 def test_a_refusal_is_said_and_ends_the_take(daemon, device):
     running = ready(device(daemon))
     turn(running, {**SHORT, "Parts": "drums: a; drums: b"})

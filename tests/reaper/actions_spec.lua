@@ -167,6 +167,15 @@ describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
     assert.is_nil(second.tempo_map)
   end)
 
+  it("what there is to say of a stem stays in the status line", function()
+    world.project.markers = { { time = 0, bpm = 60, beats = 4, unit = 4 }, { time = 2, bpm = 150 } }
+    world.project.selection = { 0, 3 }
+    act("generate", { "techno", "", "1" })
+    assert.same({}, world.boxes)
+    local warning = sidecar(track.items[1].takes[1]).report.warning
+    assert.equal("musicgen-bridge: generate: " .. warning, world.help[#world.help])
+  end)
+
   it("the best of several takes is kept", function()
     world.project.selection = { 0, BAR }
     act("generate", { "techno", "", "2" })
