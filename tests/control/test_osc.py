@@ -194,6 +194,15 @@ def test_a_bad_packet_in_a_good_frame_does_not_end_the_connection(tcp):
     assert bad_packets(tcp) == 1
 
 
+@pytest.mark.parametrize("begin", [b"POST / HTTP/1.1", b"GET / HTTP/1.1", b"PRI * HTTP/2.0", b"\x16\x03\x01\x02"])
+def test_no_web_page_can_hide_a_packet_in_what_a_browser_sends(tcp, udp, begin):
+    packet = message("/musicgen/session", 1, "name", "theirs").dgram
+    body = len(packet).to_bytes(4, "big") + packet
+    tcp.socket.sendall(begin + b"\r\nHost: 127.0.0.1:32050\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    assert ended(tcp.socket)
+    assert udp.values("/musicgen/session", 2)["name"] == ""
+
+
 def test_half_a_frame_holds_nobody_up(tcp, connect):
     tcp.socket.sendall(struct.pack(">i", 1000) + b"/musicgen")
     other = connect("tcp")
