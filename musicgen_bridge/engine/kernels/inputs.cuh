@@ -30,8 +30,8 @@ template <int K> struct Halves {
   __device__ __forceinline__ auto part(const Lane& l, int first, int past) const {
     return [=, words = words + (l.row * K + Operand<K>::k(l, 0)) / 2](int i) -> const u32* {
       const int chunk = i / 2;
-      return chunk >= first && chunk < past && Operand<K>::inside(l, chunk) ? words + chunk * CHUNK / 2 + i % 2 * 16
-                                                                             : nullptr;
+      const bool asked = chunk >= first && chunk < past && Operand<K>::inside(l, chunk);
+      return asked ? words + chunk * CHUNK / 2 + i % 2 * 16 : nullptr;
     };
   }
   __device__ __forceinline__ void begin(const Lane& l, Operand<K>& a) const {
@@ -100,7 +100,7 @@ struct Merged : Whole<HIDDEN> {
 };
 
 #if TEXT
-// each head's softmax, of base-2 scores, over the tokens that the row hears; null rows hear none, and over none it is zero
+// each head's softmax, of base-2 scores, over the tokens that the row hears; null rows hear none, and over none it is 0
 struct Heard : Whole<HEADS * TEXT> {
   const Shared& s;
   const u32* scores;

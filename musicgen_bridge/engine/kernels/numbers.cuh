@@ -24,14 +24,17 @@ __device__ __forceinline__ u32 narrow(float low, float high) {
   return pair;
 }
 
-// For a lane's output, g = lane / 4, and its rows 2 t and 2 t + 1: sums[0, 1] += W[g, k of w.x and w.z] * x. With the 16
-// outputs that the tensor cores take, w.y and w.w would be those of g + 8; here they are g's next k, so for those the
-// sums are sums[2, 3]. Four registers loaded at once are the operand, and none is moved.
+// Products for a lane's output g = lane / 4 and its rows 2 t and 2 t + 1, of two pairs x0, x1 along k: w.x, w.z times
+// them is added to sums[0, 1], and w.y, w.w times them to sums[2, 3]. The tensor cores mean those for output g + 8. Here
+// they are the next two pairs of g, with which the next x0, x1 make sums[2, 3], and what is added to the other two sums
+// goes unused. So four registers loaded at once are an operand, and none has to be moved.
 __device__ __forceinline__ void mma(float (&sums)[4], const uint4& w, u32 x0, u32 x1) {
 #if BF16
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
 #else
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
 #endif
       : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
       : "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w), "r"(x0), "r"(x1));

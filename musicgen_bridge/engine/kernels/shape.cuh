@@ -26,10 +26,10 @@ struct Step {
   const u16* queries;     // [LAYERS, HEADS * TEXT, HIDDEN]
   const u16* values;      // [LAYERS, HIDDEN, HEADS * TEXT]
   // for the maps behind a norm, see `Normed`
-  const float2* qkv_fold;      // [LAYERS, 3 * HIDDEN]
-  const float2* queries_fold;  // [LAYERS, HEADS * TEXT]
-  const float2* up_fold;       // [LAYERS, FFN]
-  const float2* heads_fold;    // [BOOKS * VOCAB]
+  const float2* qkv_fold; // [LAYERS, 3 * HIDDEN]
+  const float2* queries_fold; // [LAYERS, HEADS * TEXT]
+  const float2* up_fold;  // [LAYERS, FFN]
+  const float2* heads_fold; // [BOOKS * VOCAB]
   const int* rows;        // [ROWS, 3]: the tokens that a row hears, first and one past the last; its row of the cache
   const u16* embedding;   // [BOOKS * (VOCAB + 1), HIDDEN]
   const u16* positions;   // [..., HIDDEN]
