@@ -102,6 +102,14 @@ class Upsample(nn.ConvTranspose1d):
         return self.stride[0] - self.stride[0] // 2
 
 
+class Elu(nn.ELU):
+    """ELU; on the CPU by exp, which torch computes several times as fast as the expm1 of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ELU of `x`: what is above 0 as it is, since exp(0) - 1 is 0."""
+        return (x.clamp(max=0).exp() - 1).add_(x.relu()) if x.device.type == "cpu" else super().forward(x)
+
+
 class Residual(nn.Module):
     """x + conv(elu(conv(elu(x)))): the first convolution dilated, the second of kernel 1."""
 
@@ -109,7 +117,7 @@ class Residual(nn.Module):
         super().__init__()
         hidden = channels // config.compress
         wide = Conv(channels, hidden, config.residual_kernel_size, config.pad_mode, dilation=dilation)
-        self.block = nn.Sequential(nn.ELU(), wide, nn.ELU(), Conv(hidden, channels, 1, config.pad_mode))
+        self.block = nn.Sequential(Elu(), wide, Elu(), Conv(hidden, channels, 1, config.pad_mode))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual sum of `x` [B, C, N]."""
@@ -155,9 +163,9 @@ def build_encoder(config: CodecConfig) -> nn.Sequential:
     layers: list[nn.Module] = [Conv(config.audio_channels, channels, config.kernel_size, mode)]
     for ratio in reversed(config.upsampling_ratios):
         layers += _residuals(channels, config)
-        layers += [nn.ELU(), Conv(channels, 2 * channels, 2 * ratio, mode, stride=ratio)]
+        layers += [Elu(), Conv(channels, 2 * channels, 2 * ratio, mode, stride=ratio)]
         channels *= 2
-    layers += [ResidualLstm(channels, config.num_lstm_layers), nn.ELU()]
+    layers += [ResidualLstm(channels, config.num_lstm_layers), Elu()]
     layers += [Conv(channels, config.hidden_size, config.last_kernel_size, mode)]
     return nn.Sequential(*layers)
 
@@ -168,10 +176,10 @@ def build_decoder(config: CodecConfig) -> nn.Sequential:
     layers: list[nn.Module] = [Conv(config.hidden_size, channels, config.kernel_size, mode)]
     layers += [ResidualLstm(channels, config.num_lstm_layers)]
     for ratio in config.upsampling_ratios:
-        layers += [nn.ELU(), Upsample(channels, channels // 2, ratio)]
+        layers += [Elu(), Upsample(channels, channels // 2, ratio)]
         channels //= 2
         layers += _residuals(channels, config)
-    layers += [nn.ELU(), Conv(channels, config.audio_channels, config.last_kernel_size, mode)]
+    layers += [Elu(), Conv(channels, config.audio_channels, config.last_kernel_size, mode)]
     return nn.Sequential(*layers)
 
 
