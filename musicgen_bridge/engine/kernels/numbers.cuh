@@ -25,7 +25,7 @@ __device__ __forceinline__ u32 narrow(float low, float high) {
 }
 
 // Products for a lane's output g = lane / 4 and its rows 2 t and 2 t + 1, of two pairs x0, x1 along k: w.x, w.z times
-// them is added to sums[0, 1], and w.y, w.w times them to sums[2, 3]. The tensor cores mean those for output g + 8. Here
+// them is added to sums[0, 1], and w.y, w.w times them to sums[2, 3], which the tensor cores mean for output g + 8. Here
 // they are the next two pairs of g, with which the next x0, x1 make sums[2, 3], and what is added to the other two sums
 // goes unused. So four registers loaded at once are an operand, and none has to be moved.
 __device__ __forceinline__ void mma(float (&sums)[4], const uint4& w, u32 x0, u32 x1) {
