@@ -15,7 +15,7 @@ from typing import Literal
 from musicgen_bridge.errors import AudioError, ModelError
 from musicgen_bridge.hub import STOCK_MODELS
 from musicgen_bridge.install import check
-from musicgen_bridge.ports import audio_devices
+from musicgen_bridge.ports import audio_devices, may_mean
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.settings import APP, Settings, demucs_folder, model_folder
 
@@ -266,15 +266,11 @@ def audio(settings: Settings) -> Iterator[Finding]:
         names = [f"{one['name']}{' (default)' if one['default'] else ''}" for one in found[kind]]
         if not names:
             yield Finding("audio", "warning", f"no audio {kind}", advice)
-        elif wanted != "default" and not any(_all_words(wanted, f"{one['name']} {one['api']}") for one in found[kind]):
+        elif wanted != "default" and not any(may_mean(wanted, f"{one['name']} {one['api']}") for one in found[kind]):
             there = ", ".join(names)
             yield Finding("audio", "warning", f'no {kind} "{wanted}"; there are {there}', f"change the setting {kind}")
         else:
             yield Finding("audio", "ok", f"{kind}s: {', '.join(names)}")
-
-
-def _all_words(wanted: str, name: str) -> bool:
-    return all(word in name.casefold() for word in wanted.casefold().replace(",", " ").split())
 
 
 def files(_: Settings) -> Iterator[Finding]:

@@ -22,6 +22,11 @@ def midi_ports() -> list[str]:
         return []
 
 
+def may_mean(said: str, name: str) -> bool:
+    """Whether what was said may mean the device of this name: all its words are in it; capitals don't count."""
+    return all(word in name.casefold() for word in said.casefold().replace(",", " ").split())
+
+
 def audio_devices(kind: str) -> list[dict[str, str | int]]:
     """Return name, api, channels, rate and default of each audio device that is an "input" or an "output".
 

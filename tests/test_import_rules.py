@@ -38,7 +38,7 @@ ROOMS = {
     "record": Room("build_request keys plausible"),
     "recut": Room("build_request keys roots sidecar"),
     "pipe": Room(),
-    "sound": Room("pipe roots stems", "numpy soxr", lazily="sounddevice"),
+    "sound": Room("pipe ports roots stems", "numpy soxr", lazily="sounddevice"),
     "hub": Room(lazily="huggingface_hub"),
     "setting_values": Room("hub keys"),
     "settings": Room("hub keys roots setting_values", "platformdirs"),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from musicgen_bridge.errors import AudioError
+from musicgen_bridge.ports import may_mean
 
 Kind = Literal["input", "output"]
 
@@ -83,10 +84,8 @@ def find(kind: Kind, name: str) -> Device:
         raise AudioError(f"this machine has no audio {kind}; connect one and try again")
     if name == DEFAULT:
         return next((one for one in there if one.default), there[0])
-    wanted = name.casefold()
-    exact = [one for one in there if one.name.casefold() == wanted]
-    words = wanted.replace(",", " ").split()
-    found = exact or [one for one in there if all(word in f"{one.name} {one.api}".casefold() for word in words)]
+    exact = [one for one in there if one.name.casefold() == name.casefold()]
+    found = exact or [one for one in there if may_mean(name, f"{one.name} {one.api}")]
     names = ", ".join(dict.fromkeys(one.name for one in found or there))
     if not found:
         raise AudioError(f'no audio {kind} "{name}"; there are {names}')
