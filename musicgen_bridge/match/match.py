@@ -25,6 +25,8 @@ STRETCHES_WELL = 1.2
 
 CEILING = -1.0
 """dBTP."""
+_QUIET = 0.01
+"""The peak under which what is recorded is brought to full scale first: no loudness is measured under -70 LUFS."""
 ON_BEAT = 0.03
 """Seconds that a beat may lie beside where a recording begins, for the two to be one."""
 
@@ -123,6 +125,7 @@ def match(audio: Audio, sample_rate: int, target: Target, grid: Grid | None = No
     samples. Raises AudioError if the audio is empty or not finite.
     """
     _check(audio)
+    audio = _prepared(audio, target)
     heard = for_analysis(audio, sample_rate)
     grid = grid or find_grid(heard, target.own_bpm or target.bpm, target.signature)
     if target.opens and not grid.beatless:
@@ -179,6 +182,18 @@ def _downbeat(grid: Grid, seconds: float, signature: Signature) -> float:
     rest = (seconds + grid.bar / 2) % grid.bar - grid.bar / 2
     whole = seconds > grid.bar / 2 and abs(rest) < 0.01 * grid.bar
     return first if whole and abs(first) < ON_BEAT else grid.downbeat
+
+
+def _prepared(audio: Audio, target: Target) -> Audio:
+    """Return a recording without its DC offset, which would cost headroom, and loud enough for a meter's gate.
+
+    A take of the model's has no offset, and one that is so quiet is meant to be silent.
+    """
+    if not target.recorded or not (target.match or target.loop or target.loudness is not None):
+        return audio
+    audio = audio - audio.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    peak = float(np.abs(audio).max())
+    return audio / np.float32(peak) if target.loudness is not None and 0 < peak < _QUIET else audio
 
 
 def _opened(grid: Grid) -> Grid:

@@ -114,7 +114,7 @@ def _read(file: soundfile.SoundFile, path: Path, first: int, last: int) -> Recor
         raise AudioError(_cut_short(path))
     if not np.isfinite(audio).all():
         raise AudioError(f"{shown(path)} holds samples that are not numbers (NaN or infinite); export it again")
-    if np.abs(audio).max(initial=0.0) < SILENCE:
+    if np.ptp(audio, axis=0).max(initial=0.0) < 2 * SILENCE:  # nor is there sound in a DC offset
         raise AudioError(f"{shown(path)} is silent there; choose another section or recording")
     return Recording(np.ascontiguousarray(audio.T), file.samplerate)
 

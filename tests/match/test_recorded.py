@@ -83,3 +83,19 @@ def test_a_drone_whose_tempo_is_known_is_stretched():
     out = match(make_drone(4), RATE, target(4, 126, recorded=True, own_bpm=84))
     assert out.report.beatless
     assert out.report.rate == 1.5
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1.0, 0.0), (0.4, 0.5), (0.4, -0.5), (1e-3, 0.0), (1e-3, 2e-3)])
+def test_neither_an_offset_nor_a_faint_level_is_heard_in_the_stem(band, gain, offset):
+    audio = loop(band, 4)
+    wanted = target(4, 126.5, recorded=True)
+    clean = match(audio, RATE, wanted)
+    out = match((gain * audio + offset).astype(np.float32), RATE, wanted)
+    assert out.report.lufs == pytest.approx(clean.report.lufs, abs=0.2)
+    assert out.report.bpm == pytest.approx(clean.report.bpm, rel=1e-3)
+    assert np.abs(out.audio.mean()) < 1e-3
+
+
+def test_what_a_model_leaves_silent_is_not_made_loud(band):
+    faint = 1e-3 * loop(band, 4)
+    assert np.abs(match(faint, RATE, target(4, 126.5)).audio).max() < 1e-3

@@ -130,7 +130,11 @@ def test_silence(save, tone: Tone):
     audio = np.concatenate([np.zeros((4_800, 2), np.float32), tone(4_800)])
     path = save(audio, subtype="FLOAT")
     assert read_audio(path, max_seconds=TEN_MINUTES).audio.shape == (2, 9_600)
-    for read in (lambda: read_audio(path, end=0.1, max_seconds=1.0), lambda: read_end(save(0 * audio), seconds=1.0)):
+    for read in (
+        lambda: read_audio(path, end=0.1, max_seconds=1.0),
+        lambda: read_end(save(0 * audio), seconds=1.0),
+        lambda: read_end(save(0 * audio + 0.5), seconds=1.0),
+    ):
         with pytest.raises(AudioError, match="silent there; choose another section or recording"):
             read()
 
