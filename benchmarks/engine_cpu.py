@@ -13,6 +13,8 @@ counted, so that other processes spoil it less.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +46,7 @@ from musicgen_bridge.engine.linear import computed, roundings
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise
 from musicgen_bridge.engine.transformer import Transformer
+from musicgen_bridge.pipe import ENVIRONMENT
 
 STARTER = Path(musicgen_bridge.__file__).parent / "starter"
 SIZES = {"small": (24, 1024, 16), "medium": (48, 1536, 24), "large": (48, 2048, 32), "melody": (48, 1536, 24)}
@@ -186,4 +189,7 @@ def main(sizes: tuple[str, ...], device: str, frames: int, repeats: int, threads
 
 
 if __name__ == "__main__":
-    main()
+    if ENVIRONMENT.keys() <= os.environ.keys():
+        main()
+    else:  # both in a process that was started as the worker is
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env={**ENVIRONMENT, **os.environ}, check=False).returncode)

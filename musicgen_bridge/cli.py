@@ -27,6 +27,7 @@ from musicgen_bridge.flags import (
     typed,
 )
 from musicgen_bridge.keys import RENDER_KEYS, Value
+from musicgen_bridge.pipe import ENVIRONMENT
 from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.spool import Spool
@@ -56,8 +57,7 @@ class Asked:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of `EXIT_CODES`; a failure is one line, never a traceback."""
-    # Read by OpenMP when torch loads it, here or in the worker: threads that spin for work starve a busy machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.update({**ENVIRONMENT, **os.environ})  # for the worker
     asked = Asked()
     try:
         status = cli.main(arguments, prog_name="musicgen-bridge", standalone_mode=False, obj=asked) or OK

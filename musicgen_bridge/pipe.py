@@ -10,6 +10,12 @@ from typing import Any, TextIO
 
 log = logging.getLogger(__name__)
 
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin for work starve a busy machine
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # weights in large pages are read faster, where Linux has any
+}
+"""What C libraries read when a process starts or loads them; what the user has set stands."""
+
 
 def command(module: str, *arguments: str) -> list[str]:
     """Return what starts a module of ours as a process of its own.

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from musicgen_bridge.errors import BridgeError
+from musicgen_bridge.pipe import ENVIRONMENT
 from tests.conftest import COMMAND, PATIENCE_S
 
 posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
@@ -263,6 +264,12 @@ def test_the_daemon_never_imports_torch(daemon):
         maps = Path(f"/proc/{daemon.process.pid}/maps").read_text()
         assert "torch" not in maps
         assert "numpy" not in maps
+
+
+def test_the_worker_is_given_what_its_c_libraries_read(daemon):
+    given = daemon.worker.environ()
+    wanted = {name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()}
+    assert {name: given.get(name) for name in ENVIRONMENT} == wanted
 
 
 # Bad input: each gets its code, nothing is left behind, and the daemon lives.

@@ -84,7 +84,7 @@ ROOMS = {
     "cli_jobs": Room("flags settings", "click", lazily="client console"),
     "cli_models": Room("flags settings", "click", lazily="console engine hub models"),
     "cli": Room(
-        "keys record settings spool flags cli_jobs cli_models cli_takes __init__",
+        "keys pipe record settings spool flags cli_jobs cli_models cli_takes __init__",
         "click",
         lazily="client console control daemon demo doctor install ports presets rendering",
     ),
