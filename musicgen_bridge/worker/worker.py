@@ -161,6 +161,9 @@ class Worker:
     ) -> Generator[Wanted, Take, Made]:
         model = self.models.get(request.model)
         engine = model.engine
+        for prompt in dict.fromkeys(part.prompt for part in request.candidates if part.prompt):
+            if not engine.knows(prompt):
+                report.asker.note(f'{request.model} knows no word of "{prompt:.60}"; try others, in English')
         melody, melody_from = self._melody(request, engine, report)
         report.stage("conditioning")
         draft = engine.draft(

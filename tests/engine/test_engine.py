@@ -35,6 +35,11 @@ def noise(engine: Engine, samples: int) -> np.ndarray:
     return np.random.default_rng(8).normal(0, 0.2, (engine.channels, samples)).astype(np.float32)
 
 
+def test_words_are_known_or_not(starter: Twin) -> None:
+    known = [starter.engine.knows(prompt) for prompt in ("techno", "kazoo, techno", "緩やかな", "qwertz", "")]
+    assert known == [True, True, False, False, False]
+
+
 @pytest.mark.parametrize("seconds", [0.02, 0.3, 0.307, 1.0])
 def test_a_take_has_the_length_and_channels_asked_for(each: Twin, seconds: float) -> None:
     result = take(each.engine, Row(PROMPT, 1), Row("", 2), seconds=seconds)

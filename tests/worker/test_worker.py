@@ -116,6 +116,13 @@ def test_the_starters_take_opens_a_bar(worker: Worker, song: Path) -> None:
     assert heard["downbeat_confidence"] == 1
 
 
+def test_words_that_the_model_does_not_know_are_told(worker: Worker, song: Path) -> None:
+    notes: list[str] = []
+    parts = "drums: techno; lead: 緩やかな"
+    worker.render(asked(song, parts=parts, variations=2, seconds=0.5, match=False), Asker(note=notes.append))
+    assert notes == ['starter knows no word of "緩やかな"; try others, in English']
+
+
 def test_a_recording_follows_a_tempo_map(worker: Worker, song: Path, loop: Path) -> None:
     notes: list[str] = []
     (stem,) = worker.render(
