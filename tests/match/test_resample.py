@@ -30,3 +30,10 @@ def test_the_analysis_hears_mono_at_its_own_rate():
     assert heard.shape == (16_000,)
     assert np.abs(heard).max() == pytest.approx(1.0)
     assert not for_analysis(np.zeros((1, RATE), np.float32), RATE).any()
+
+
+def test_channels_of_opposite_polarity_are_heard():
+    left = np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE).astype(np.float32)
+    hiss = 1e-4 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    heard = for_analysis(np.stack([0.3 * left + hiss, -0.3 * left]), RATE)
+    assert abs(np.corrcoef(heard, for_analysis(left[None], RATE))[0, 1]) > 0.999
