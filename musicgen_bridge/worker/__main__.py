@@ -132,7 +132,7 @@ def main() -> int:
     settings = Settings.from_json(json.loads(sys.stdin.readline())["settings"])
     commands.start()
     try:
-        from musicgen_bridge.engine.device import leave_a_core
+        from musicgen_bridge.engine.device import leave_a_core, trim
         from musicgen_bridge.worker.company import Company
         from musicgen_bridge.worker.worker import Worker
 
@@ -149,6 +149,7 @@ def main() -> int:
         match commands.line.get(settings.unload_after or None):
             case Errand() as errand:
                 company.serve(errand)
+                trim()
             case asked:
                 worker.unload(asked.model if asked is not None else None)
         out.say(**{"is": "holds"}, **_holds(worker))
