@@ -26,6 +26,7 @@ from training.probes import Probe, features
 from training.scores import SAMPLE_RATE
 
 SETTINGS = {
+    "k250 t1.0 g3": (3.0, 1.0, 250),
     "k50 t1.0 g3": (3.0, 1.0, 50), "k20 t0.9 g3": (3.0, 0.9, 20), "k10 t0.8 g3": (3.0, 0.8, 10),
     "k10 t0.8 g2": (2.0, 0.8, 10), "k10 t0.8 g4": (4.0, 0.8, 10),
 }  # fmt: skip
