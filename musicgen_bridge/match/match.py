@@ -60,7 +60,7 @@ class Target:
     tempo_map: TempoMap | None = None
     """Where the session's tempo varies; `bpm` is its mean then, and `signature` the one that it begins with."""
     opens: bool = False
-    """The music is known to begin a bar with its first sample, so that no downbeat is looked for."""
+    """The music is known to begin a bar with its first sample: no downbeat is looked for, and that bar is the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +108,14 @@ class Matched:
 def needed_seconds(target: Target) -> float:
     """Return how much the model must generate for `target`: the length, and a reserve for what matching takes away.
 
-    5 % for a slower tempo; where a downbeat is looked for, also a bar, and half a second for the music to begin.
+    5 % for a slower tempo and half a second for the music to begin; where a downbeat is looked for, also a bar.
     """
     seconds = target.frames / target.sample_rate
     if not target.match:
         return seconds + PRE_ROLL
     if target.continues:
         return 1.05 * seconds
-    return 1.05 * seconds + _bar_seconds(target) + 0.5
+    return 1.05 * seconds + 0.5 + (0 if target.opens else _bar_seconds(target))
 
 
 def match(audio: Audio, sample_rate: int, target: Target, grid: Grid | None = None) -> Matched:
@@ -221,6 +221,8 @@ def _start(grid: Grid, rate: float, seconds: float, target: Target) -> float | N
         return None
     if target.recorded:
         return _downbeat(grid, seconds, target.signature) / rate
+    if target.opens:
+        return grid.downbeat / rate
     span = target.frames / target.sample_rate
     return first_bar(grid.downbeat / rate, grid.bar / rate, span, seconds / rate)
 

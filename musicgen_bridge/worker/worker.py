@@ -166,9 +166,10 @@ class Worker:
                 report.asker.note(f'{request.model} knows no word of "{prompt:.60}"; try others, in English')
         melody, melody_from = self._melody(request, engine, report)
         report.stage("conditioning")
+        opens = engine.opens_on_downbeat and request.continue_from is None
         draft = engine.draft(
             _rows(request, melody),
-            filling.seconds if filling else needed_seconds(target_of(request)),
+            filling.seconds if filling else needed_seconds(target_of(request, opens=opens)),
             sampling=Sampling(request.temperature, request.top_k, request.top_p, request.guidance),
             continue_from=filling.heard(engine.sample_rate, engine.max_duration / 2)
             if filling
@@ -186,7 +187,7 @@ class Worker:
             dtype=str(engine.dtype),
             melody=melody_from,
             followed=(melody.audio, melody.sample_rate) if melody else None,
-            opens=engine.opens_on_downbeat and request.continue_from is None,
+            opens=opens,
         )
 
     def _recording(self, request: RenderRequest) -> Recording:

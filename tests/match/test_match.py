@@ -220,4 +220,15 @@ def test_what_opens_a_bar_between_the_beats_opens_it_all_the_same():
     """All that is heard after the first sample is off the beat."""
     times = 0.5 * np.arange(32) + 0.19
     report = match(click_train(times, 16), RATE, target(4, 120, opens=True)).report
-    assert report.downbeat_s == pytest.approx(2.0, abs=1e-4)  # a bar later, for what stood before
+    assert report.downbeat_s == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_opens_a_bar_needs_no_further_bar_and_is_cut_from_its_first(band, seed):
+    """A melody's first bar stays the first."""
+    searched, opening = target(4, 120), target(4, 120, opens=True)
+    assert needed_seconds(searched) - needed_seconds(opening) == pytest.approx(2.0)
+    clip = band(seed, bpm=118, start=0.0, seconds=needed_seconds(opening))
+    report = match(clip.audio, RATE, opening).report
+    assert report.downbeat_s == pytest.approx(0, abs=0.01)
+    assert report.short_s == 0

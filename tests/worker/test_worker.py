@@ -111,8 +111,7 @@ def test_the_starters_take_opens_a_bar(worker: Worker, song: Path) -> None:
     (stem,) = worker.render(asked(song, prompt="trap beat", bpm=70.0, bars=1.0, seed=107))
     heard = report(stem)
     assert not heard["beatless"]
-    bars = heard["downbeat_s"] * heard["bpm"] / 240
-    assert bars == pytest.approx(round(bars), abs=0.01)
+    assert heard["downbeat_s"] == pytest.approx(0, abs=0.03)  # its first bar, not the second for a seam's sake
     assert heard["downbeat_confidence"] == 1
 
 
@@ -291,7 +290,7 @@ def write(path: Path, audio: np.ndarray) -> None:
 BAD = {
     "no audio": (lambda path: path.write_text("hello"), AudioError, "can't be read as audio"),
     "silence": (lambda path: write(path, np.zeros(RATE)), AudioError, "is silent there"),
-    "10 ms": (lambda path: write(path, np.ones(441) / 2), AudioError, r"is 0\.010 s long there; give at least 0\.1 s"),
+    "10 ms": (lambda path: write(path, np.sin(np.arange(441) / 9)), AudioError, r"is 0\.010 s long there; give at least 0\.1 s"),
     "not a number": (lambda path: write(path, np.full(RATE, np.nan)), AudioError, "not numbers"),
     "eleven minutes": (lambda path: write(path, np.ones(661 * RATE)), AudioError, "give file_start and file_end"),
     "nothing": (lambda path: None, PathError, "does not exist"),
