@@ -290,7 +290,11 @@ def write(path: Path, audio: np.ndarray) -> None:
 BAD = {
     "no audio": (lambda path: path.write_text("hello"), AudioError, "can't be read as audio"),
     "silence": (lambda path: write(path, np.zeros(RATE)), AudioError, "is silent there"),
-    "10 ms": (lambda path: write(path, np.sin(np.arange(441) / 9)), AudioError, r"is 0\.010 s long there; give at least 0\.1 s"),
+    "10 ms": (
+        lambda path: write(path, np.sin(np.arange(441) / 9)),
+        AudioError,
+        r"is 0\.010 s long there; give at least 0\.1 s",
+    ),
     "not a number": (lambda path: write(path, np.full(RATE, np.nan)), AudioError, "not numbers"),
     "eleven minutes": (lambda path: write(path, np.ones(661 * RATE)), AudioError, "give file_start and file_end"),
     "nothing": (lambda path: None, PathError, "does not exist"),
