@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "match"))
 import numpy as np
 import pyloudnorm
 from clips import RATE, Clip, attacks, click_train, make_drone, random_clip
-from match_peers import librosa_tempo, madmom_grid
+from match_peers import beat_this_grid, librosa_tempo, madmom_grid
 from match_starter import DRUMS, PADS, Heard, heard
 from scipy.signal import resample_poly
 from targets import exact_frames
@@ -164,26 +164,33 @@ def worst_on_a_map(count: int = 10) -> float:
 
 
 def peers(runs: list[Run]) -> list[tuple[str, str, str, str]]:
-    """Return the rows of the beat trackers that are installed, which are told the session's tempo and metre."""
+    """Return the rows of the beat trackers that are installed."""
     rows = []
     librosa = [librosa_tempo(r.clip.audio[0], RATE, r.target.bpm) for r in runs]
     if None not in librosa:
         right = (abs(bpm / r.clip.bpm - 1) < 0.01 for bpm, r in zip(librosa, runs, strict=True))
         rows.append(("librosa: tempo within 1 %", share(right), "69 %", ""))
-    madmom = [madmom_grid(r.clip.audio[0], RATE, r.target.bpm, r.target.signature) for r in runs]
-    if None not in madmom:
-        found = list(zip(madmom, runs, strict=True))
-        late = [1000 * float(np.abs(r.clip.downbeats - start).min()) for (_, start), r in found]
-        fine = [abs(bpm / r.clip.bpm - 1) < 0.001 for (bpm, _), r in found]
-        rows += [
-            ("madmom: tempo within 1 %", share(abs(bpm / r.clip.bpm - 1) < 0.01 for (bpm, _), r in found), "94 %", ""),
-            ("  within 0.1 %", share(fine), "", ""),
-            ("  downbeat within 50 ms", share(one < 50 for one in late), "76 %", ""),
-            ("    with drums", share(one < 50 for one, r in zip(late, runs, strict=True) if r.drums), "", ""),
-            ("    without drums", share(one < 50 for one, r in zip(late, runs, strict=True) if not r.drums), "", ""),
-            ("    off by, median / p90", middle_and_most([one for one in late if one < 50]), "", ""),
-        ]
+    for name, track, prototype in (("madmom", madmom_grid, ("94 %", "76 %")), ("beat-this", beat_this_grid, ("", ""))):
+        found = [track(r.clip.audio[0], RATE, r.target.bpm, r.target.signature) for r in runs]
+        if None not in found:
+            rows += tracker_rows(name, [each for each in found if each], runs, prototype)
     return rows
+
+
+def tracker_rows(
+    name: str, found: list[tuple[float, float]], runs: list[Run], prototype: tuple[str, str]
+) -> list[tuple[str, str, str, str]]:
+    """Return the rows of one tracker, which `found` a tempo and a downbeat in each clip."""
+    late = [1000 * float(np.abs(r.clip.downbeats - start).min()) for (_, start), r in zip(found, runs, strict=True)]
+    off = [abs(bpm / r.clip.bpm - 1) for (bpm, _), r in zip(found, runs, strict=True)]
+    return [
+        (f"{name}: tempo within 1 %", share(one < 0.01 for one in off), prototype[0], ""),
+        ("  within 0.1 %", share(one < 0.001 for one in off), "", ""),
+        ("  downbeat within 50 ms", share(one < 50 for one in late), prototype[1], ""),
+        ("    with drums", share(one < 50 for one, r in zip(late, runs, strict=True) if r.drums), "", ""),
+        ("    without drums", share(one < 50 for one, r in zip(late, runs, strict=True) if not r.drums), "", ""),
+        ("    off by, median / p90", middle_and_most([one for one in late if one < 50]), "", ""),
+    ]
 
 
 def table(runs: list[Run]) -> list[tuple[str, str, str, str]]:
