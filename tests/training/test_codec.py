@@ -10,7 +10,7 @@ import torch
 from transformers import EncodecModel
 
 from training.checkpoint import codec_config, load_codec, save_codec
-from training.codec import SEGMENT, Trainer, draw
+from training.codec import SEGMENT, Trainer, centred, draw
 
 
 def moved(**options: object) -> set[str]:
@@ -38,6 +38,13 @@ def test_segments_are_cut_from_the_clips_and_vary_in_level():
     levels = segments[:, 0, 0]
     assert bool((segments == levels[:, None, None]).all())
     assert 0.5 * 10**-0.4 <= levels.min() < 0.5 < levels.max() <= 0.5 * 10**0.1
+
+
+def test_an_offset_is_taken_out_and_a_kick_is_left():
+    time = torch.arange(SEGMENT) / SEGMENT
+    kick = 0.3 * torch.sin(2 * torch.pi * 45 * time)[None, None]
+    inner = slice(SEGMENT // 10, -SEGMENT // 10)
+    torch.testing.assert_close(centred(kick + 0.1)[..., inner], kick[..., inner], atol=0.01, rtol=0)
 
 
 def test_a_codec_file_is_read_back_and_nothing_unfinished_stays(tmp_path):
