@@ -27,7 +27,7 @@ from musicgen_bridge.follow.session import Follow
 from musicgen_bridge.follow.sources import SOURCES
 from musicgen_bridge.hub import STOCK_LICENCE, STOCK_MODELS
 from musicgen_bridge.jobs import Job, Jobs
-from musicgen_bridge.journal import Journal
+from musicgen_bridge.journal import Journal, lock_folder
 from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.recorders import Recorder
 from musicgen_bridge.request import Session, Transport
@@ -74,6 +74,7 @@ class _Daemon:
                 return _unusable_port(error, settings.host, settings.port, "--port")
             stopping.push_async_callback(server.close)
             token = read_token(settings.home)
+            stopping.callback(lock_folder(settings.home).close)
             _write_logs(settings.home)
             for folder in missing_folders(settings):
                 _warn(f"{folder} does not exist yet; make it, or check --project and --root")

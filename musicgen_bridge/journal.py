@@ -34,6 +34,27 @@ KEPT_JOBS = 2_000
 KEPT_EVENTS = 10_000
 
 
+def lock_folder(home: Path) -> sqlite3.Connection:
+    """Keep a daemon's folder to this process until what is returned is closed; no second daemon may take up its jobs.
+
+    SQLite locks an empty file with the system's own lock, which ends with the process, however that ends.
+
+    Raises:
+        DiskError: another daemon has the folder, or it can't be locked.
+    """
+    try:
+        lock = sqlite3.connect(home / "lock.sqlite3", isolation_level=None, timeout=0)
+        lock.execute("PRAGMA journal_mode=MEMORY")
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            text = f"another daemon works in {home}; end it, or start this one with another --port or --state"
+        else:
+            text = f"the folder {home} can't be locked ({error}); choose another --state"
+        raise DiskError(text) from error
+    return lock
+
+
 class JobRow(NamedTuple):
     """One job as it is written down; `rid`, `request`, `stems` and `error` are JSON values."""
 

@@ -128,7 +128,7 @@ class Settings:
 
     @property
     def home(self) -> Path:
-        """The daemon's own folder; one for each port, since a port has one daemon at a time."""
+        """The daemon's own folder, one for each port; on several hosts of one port only one daemon may have it."""
         return self.state / str(self.port)
 
     def to_json(self) -> dict[str, Any]:
