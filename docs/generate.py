@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from musicgen_bridge.cli import cli
+from musicgen_bridge.cli.program import cli
 from musicgen_bridge.control import commands, osc, osc_codec, replies
 from musicgen_bridge.control.clients import MAX_CLIENTS
 from musicgen_bridge.control.commands import COMMANDS, COMMON_CODES, Command, IdKey

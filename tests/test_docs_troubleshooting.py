@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from musicgen_bridge.cli import cli
+from musicgen_bridge.cli.program import cli
 from musicgen_bridge.control.commands import COMMANDS
 from musicgen_bridge.errors import BY_CODE
 from musicgen_bridge.settings import documentation

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from musicgen_bridge import install as module
+from musicgen_bridge import shipped as package
+from musicgen_bridge.cli import install as module
 from musicgen_bridge.cli import main
+from musicgen_bridge.cli.install import PROGRAMS, check, install, installed, shipped, uninstall
 from musicgen_bridge.errors import ArgumentError, ExistsError, PathError
-from musicgen_bridge.install import PROGRAMS, check, install, installed, shipped, uninstall
 
 SYSTEMS = [
     ("darwin", "live", "Music/Ableton/User Library", "Presets/Audio Effects/Max Audio Effect"),
@@ -123,7 +124,7 @@ def test_an_older_version_is_found_and_replaced_with_what_it_had_more(state, tmp
         (old / name).write_text("an older one")
     (old / "musicgen_more.js").write_text("gone since")
     with monkeypatch.context() as before:
-        before.setattr(module, "__file__", str(tmp_path / "old" / "package" / "install.py"))
+        before.setattr(package, "__file__", str(tmp_path / "old" / "package" / "shipped.py"))
         before.setitem(PROGRAMS, "max", module.Program("max_for_live", ("*",), lambda: None, "", ""))
         install("max", state, tmp_path / "here")
     assert list(check(state)) == [("max", tmp_path / "here", "it is from another version")]
@@ -166,6 +167,6 @@ def test_the_command_line_says_what_it_did(state, tmp_path, capsys):
 
 
 def test_the_command_line_offers_every_program():
-    from musicgen_bridge.cli import cli
+    from musicgen_bridge.cli.program import cli
 
     assert [list(cli.commands[name].params[0].type.choices) for name in ("install", "uninstall")] == [[*PROGRAMS]] * 2

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from tests import small_demucs
+from tests.cli.test_render import run, samples, stems_of
 from tests.conftest import free_port
-from tests.test_cli_render import run, samples, stems_of
 
 RATE = 44_100
 SESSION = ("--bpm", 126.5, "--signature", "4/4", "--sample-rate", 48_000)

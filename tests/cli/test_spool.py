@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from musicgen_bridge.cli.spool import Spool
 from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.request import Progress
-from musicgen_bridge.spool import Spool
 from tests.conftest import COMMAND, PATIENCE_S, Daemon
 
 

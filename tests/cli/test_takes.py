@@ -10,8 +10,8 @@ import pytest
 
 from musicgen_bridge.client import Rendered
 from musicgen_bridge.errors import ArgumentError, BridgeError
+from tests.cli.test_render import run, samples, stems_of
 from tests.conftest import free_port
-from tests.test_cli_render import run, samples, stems_of
 
 
 def told(path: object) -> dict[str, object]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
+from musicgen_bridge.cli.flags import json_flag, key_flags, setting_flags, spool_flag
+from musicgen_bridge.cli.spool import Spool
 from musicgen_bridge.errors import BridgeError, from_code
-from musicgen_bridge.flags import json_flag, key_flags, setting_flags, spool_flag
 from musicgen_bridge.keys import FIT_KEYS, MELODY_KEYS, Value
 from musicgen_bridge.recut import RECUT_KEYS
 from musicgen_bridge.request import Progress, Stem
 from musicgen_bridge.settings import Settings
-from musicgen_bridge.spool import Spool
 
 
 def plain(stem: Stem) -> dict[str, object]:
@@ -37,7 +37,7 @@ def answer(stems: Sequence[Mapping[str, object]], spool: Spool | None, as_json: 
 @contextmanager
 def watched(spool: Spool | None) -> Iterator[tuple[Callable[[Progress], None], dict[str, Value]]]:
     """Yield who is told of progress, and the keys in the spool's request: none without a spool."""
-    from musicgen_bridge.console import progress
+    from musicgen_bridge.cli.console import progress
 
     with progress() as tell:
         if spool is None:
@@ -68,7 +68,7 @@ def fit(
     What is left out comes from the daemon's session where one runs; the length is the recording's own. One that fails
     does not keep the others from being done. --json tells what was heard and done, with warnings.
     """
-    from musicgen_bridge.rendering import facts, fit
+    from musicgen_bridge.cli.rendering import facts, fit
 
     stems: list[dict[str, object]] = click.get_current_context().obj.stems
     failures: list[tuple[str, BridgeError]] = []
@@ -112,8 +112,8 @@ def recut(settings: Settings, take: Path | None, spool: Spool | None, as_json: b
     FILE is a stem or its sidecar, in the project's MusicGen folder. Its downbeat, length, tempo or loudness changes;
     what is left out stays as it is. The stem that is there stays too.
     """
-    from musicgen_bridge.console import note
-    from musicgen_bridge.rendering import recut
+    from musicgen_bridge.cli.console import note
+    from musicgen_bridge.cli.rendering import recut
 
     named: dict[str, Value] = {} if take is None else {"take": str(take)}
     with watched(spool) as (tell, left):
@@ -132,6 +132,6 @@ def chroma(settings: Settings, recording: Path, out: Path | None, keys: dict[str
     That is the loudest pitch class, about eight times a second: where it is not the tune that you hear, choose another
     part or section.
     """
-    from musicgen_bridge.melody_picture import picture
+    from musicgen_bridge.cli.melody_picture import picture
 
     click.echo(picture(settings, {**keys, "melody": str(recording)}, out))

@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from musicgen_bridge.console import meter, progress, table
+from musicgen_bridge.cli.console import meter, progress, table
 from musicgen_bridge.request import Progress
 
 SHOWN = """
-from musicgen_bridge.console import progress
+from musicgen_bridge.cli.console import progress
 from musicgen_bridge.request import Progress
 with progress() as tell:
     tell(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))

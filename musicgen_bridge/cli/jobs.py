@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from musicgen_bridge.flags import json_flag, setting_flags
+from musicgen_bridge.cli.flags import json_flag, setting_flags
 from musicgen_bridge.settings import Settings
 
 OPEN = ("queued", "running")
@@ -31,7 +31,7 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
 @setting_flags("host", "port")
 def jobs(settings: Settings, as_json: bool) -> None:
     """List the daemon's jobs, of every client: those that wait or run, and the newest that have ended."""
-    from musicgen_bridge.console import table
+    from musicgen_bridge.cli.console import table
 
     found = listed(settings)
     if as_json:

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from musicgen_bridge import __version__
-from musicgen_bridge.cli_jobs import cancel, jobs
-from musicgen_bridge.cli_models import models
-from musicgen_bridge.cli_takes import answer, chroma, fit, plain, recut, watched
-from musicgen_bridge.errors import ArgumentError, BridgeError
-from musicgen_bridge.flags import (
+from musicgen_bridge.cli.flags import (
     SETTINGS,
     json_flag,
     key_flags,
@@ -26,11 +22,15 @@ from musicgen_bridge.flags import (
     spool_flag,
     typed,
 )
+from musicgen_bridge.cli.jobs import cancel, jobs
+from musicgen_bridge.cli.models import models
+from musicgen_bridge.cli.spool import Spool
+from musicgen_bridge.cli.takes import answer, chroma, fit, plain, recut, watched
+from musicgen_bridge.errors import ArgumentError, BridgeError
 from musicgen_bridge.keys import RENDER_KEYS, Value
 from musicgen_bridge.pipe import ENVIRONMENT
 from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.settings import Settings
-from musicgen_bridge.spool import Spool
 
 if TYPE_CHECKING:
     from musicgen_bridge.client import Bridge
@@ -134,8 +134,8 @@ def stop(settings: Settings, now: bool) -> None:
     """End the daemon once its jobs are done, and wait until it is gone."""
     from socket import SOCK_DGRAM
 
+    from musicgen_bridge.cli.doctor import taken
     from musicgen_bridge.daemon import read_token
-    from musicgen_bridge.doctor import taken
 
     with connect(settings) as bridge:
         bridge.request("/musicgen/quit" if now else "/musicgen/drain", {"token": read_token(settings.home)})
@@ -192,8 +192,8 @@ def render(
     They lie in the project's MusicGen folder. The daemon renders where one runs, and its session counts; else this
     command loads the model and renders once by itself, in the current folder where no --project is given.
     """
-    from musicgen_bridge.console import note
-    from musicgen_bridge.rendering import render
+    from musicgen_bridge.cli.console import note
+    from musicgen_bridge.cli.rendering import render
 
     words: dict[str, Value] = {} if prompt is None else {"prompt": prompt}
     with watched(spool) as (tell, left):
@@ -212,8 +212,8 @@ def record(settings: Settings, as_json: bool, keys: dict[str, Value]) -> None:
     """
     from dataclasses import asdict
 
-    from musicgen_bridge.console import note, progress
-    from musicgen_bridge.rendering import record
+    from musicgen_bridge.cli.console import note, progress
+    from musicgen_bridge.cli.rendering import record
 
     with progress() as tell:
         file = record(settings, keys, tell, note)
@@ -293,7 +293,7 @@ def doctor(settings: Settings, as_json: bool) -> int:
     """
     from dataclasses import asdict
 
-    from musicgen_bridge.doctor import examine
+    from musicgen_bridge.cli.doctor import examine
 
     colours = {"ok": "green", "warning": "yellow", "problem": "red"}
     found = []
@@ -330,7 +330,7 @@ def install(settings: Settings, program: str, dest: Path | None) -> None:
 
     An older copy is replaced; a file of yours, or one that you changed, is not.
     """
-    from musicgen_bridge.install import PROGRAMS, install
+    from musicgen_bridge.cli.install import PROGRAMS, install
 
     click.echo(f"copied to {install(program, settings.state, dest)}")
     click.echo(f"next: {PROGRAMS[program].then}")
@@ -341,7 +341,7 @@ def install(settings: Settings, program: str, dest: Path | None) -> None:
 @setting_flags("state")
 def uninstall(settings: Settings, program: str) -> None:
     """Take back what install copied for PROGRAM; files that were changed since stay."""
-    from musicgen_bridge.install import uninstall
+    from musicgen_bridge.cli.install import uninstall
 
     folder, kept = uninstall(program, settings.state)
     click.echo(f"removed from {folder}")
@@ -362,13 +362,13 @@ def demo(project: Path) -> int:
 
     A daemon of its own is started on the embedded model, does three renders over UDP, and is ended again.
     """
-    from musicgen_bridge.demo import run
+    from musicgen_bridge.cli.demo import run
 
     return run(project)
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from musicgen_bridge.console import table
+    from musicgen_bridge.cli.console import table
 
     table(headers, rows)
 

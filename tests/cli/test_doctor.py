@@ -12,8 +12,8 @@ import pytest
 
 from musicgen_bridge import doctor
 from musicgen_bridge.cli import main
-from musicgen_bridge.doctor import Finding
-from musicgen_bridge.install import install
+from musicgen_bridge.cli.doctor import Finding
+from musicgen_bridge.cli.install import install
 from musicgen_bridge.settings import Settings
 from tests.conftest import free_port
 
