@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import click
+
 from musicgen_bridge.request import Progress
 
 
@@ -50,8 +52,6 @@ def progress() -> Iterator[Callable[[Progress], None]]:
 
 def note(text: str) -> None:
     """Tell on stderr what a person should know."""
-    import click
-
     click.secho(text, fg="yellow", err=True)
 
 

@@ -1,4 +1,4 @@
-"""The command line on the daemon's queue: everybody's jobs are listed, and ended."""
+"""The commands on the daemon's queue: everybody's jobs are listed, and ended."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from musicgen_bridge.cli.console import table
+from musicgen_bridge.cli.daemon import connect
 from musicgen_bridge.cli.flags import json_flag, setting_flags
 from musicgen_bridge.settings import Settings
 
@@ -19,9 +21,9 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
     Raises:
         ConnectionError: no daemon answers.
     """
-    from musicgen_bridge.client import Bridge, pairs
+    from musicgen_bridge.client import pairs
 
-    with Bridge.connect(settings.host, settings.port) as bridge:
+    with connect(settings) as bridge:
         replies = bridge.request("/musicgen/list", {"what": "jobs"})
     return [pairs(reply, 3) for reply in reversed(replies) if len(reply.arguments) > 3]
 
@@ -31,8 +33,6 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
 @setting_flags("host", "port")
 def jobs(settings: Settings, as_json: bool) -> None:
     """List the daemon's jobs, of every client: those that wait or run, and the newest that have ended."""
-    from musicgen_bridge.cli.console import table
-
     found = listed(settings)
     if as_json:
         click.echo(json.dumps({"jobs": found}))
@@ -50,12 +50,10 @@ def jobs(settings: Settings, as_json: bool) -> None:
 @setting_flags("host", "port")
 def cancel(settings: Settings, numbers: tuple[int, ...], every: bool) -> None:
     """End jobs by their numbers, whoever asked for them; `jobs` lists them."""
-    from musicgen_bridge.client import Bridge
-
     if bool(numbers) == every:
         raise click.UsageError("name jobs by their numbers, as musicgen-bridge jobs lists them, or give --all")
     if every:
         numbers = tuple(one["job"] for one in listed(settings) if one["state"] in OPEN)
-    with Bridge.connect(settings.host, settings.port) as bridge:
+    with connect(settings) as bridge:
         for number in reversed(numbers):  # the last first: else one that waits begins meanwhile
             bridge.request("/musicgen/cancel", {"job": number})

@@ -1,4 +1,4 @@
-"""`musicgen-bridge models …`: list, pull, verify, remove and convert."""
+"""The commands on models: list, pull, verify, remove and convert."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from musicgen_bridge.cli.console import note, table
 from musicgen_bridge.cli.flags import json_flag, setting_flags
 from musicgen_bridge.settings import Settings
 
@@ -22,7 +23,6 @@ def models() -> None:
 @setting_flags("demucs")
 def list_(settings: Settings, as_json: bool) -> None:
     """List the models, where they are or how to fetch them, and their licences."""
-    from musicgen_bridge.cli.console import table
     from musicgen_bridge.models import described, listing, readable
 
     found = listing(settings)
@@ -48,7 +48,6 @@ def pull(settings: Settings, name: str, revision: str | None, as_json: bool) -> 
 
     Its revision and checksums are pinned. What was fetched before is kept: after a break, pull again.
     """
-    from musicgen_bridge.cli.console import note
     from musicgen_bridge.models import hub_name, pull
 
     folder = pull(hub_name(name, settings), revision, note)

@@ -1,18 +1,21 @@
-"""The command line on audio that is there: recordings are fitted, earlier takes are cut anew, melodies are drawn."""
+"""The commands on audio: takes are rendered and cut anew, recordings are made and fitted, melodies are drawn."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from musicgen_bridge.cli.console import note, progress
 from musicgen_bridge.cli.flags import json_flag, key_flags, setting_flags, spool_flag
 from musicgen_bridge.cli.spool import Spool
 from musicgen_bridge.errors import BridgeError, from_code
-from musicgen_bridge.keys import FIT_KEYS, MELODY_KEYS, Value
+from musicgen_bridge.keys import FIT_KEYS, MELODY_KEYS, RENDER_KEYS, Value
+from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.recut import RECUT_KEYS
 from musicgen_bridge.request import Progress, Stem
 from musicgen_bridge.settings import Settings
@@ -37,8 +40,6 @@ def answer(stems: Sequence[Mapping[str, object]], spool: Spool | None, as_json: 
 @contextmanager
 def watched(spool: Spool | None) -> Iterator[tuple[Callable[[Progress], None], dict[str, Value]]]:
     """Yield who is told of progress, and the keys in the spool's request: none without a spool."""
-    from musicgen_bridge.cli.console import progress
-
     with progress() as tell:
         if spool is None:
             yield tell, {}
@@ -46,6 +47,54 @@ def watched(spool: Spool | None) -> Iterator[tuple[Callable[[Progress], None], d
             left = spool.request()
             spool.progress(Progress(fraction=0.0, eta_s=-1.0, stage="waiting"))
             yield spool.progress, left
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@key_flags(RENDER_KEYS, but="prompt")
+@click.option("--preset", metavar="NAME", help="what is left out comes from this preset; a name or a slot number")
+@click.option(
+    "--again", type=click.Path(path_type=Path), metavar="FILE", help="the .json beside a stem: that take again"
+)
+@spool_flag
+@json_flag
+@setting_flags("host", "port", "device", "dtype", "roots", "demucs", "presets")
+def render(
+    settings: Settings,
+    prompt: str | None,
+    preset: str | None,
+    again: Path | None,
+    spool: Spool | None,
+    as_json: bool,
+    keys: dict[str, Value],
+) -> None:
+    """Render PROMPT to stems and print their paths.
+
+    They lie in the project's MusicGen folder. The daemon renders where one runs, and its session counts; else this
+    command loads the model and renders once by itself, in the current folder where no --project is given.
+    """
+    from musicgen_bridge.cli.rendering import render
+
+    words: dict[str, Value] = {} if prompt is None else {"prompt": prompt}
+    with watched(spool) as (tell, left):
+        stems = render(settings, {**left, **words, **keys}, preset, again, tell, note)
+    answer([plain(stem) for stem in stems], spool, as_json)
+
+
+@click.command()
+@key_flags(RECORD_KEYS)
+@json_flag
+@setting_flags("host", "port")
+def record(settings: Settings, as_json: bool, keys: dict[str, Value]) -> None:
+    """Record an input, to be used as a melody, and print the file's path.
+
+    It begins at the session's next bar line, or at once while nothing plays, and shows the input's level.
+    """
+    from musicgen_bridge.cli.rendering import record
+
+    with progress() as tell:
+        file = record(settings, keys, tell, note)
+    click.echo(json.dumps({"recording": asdict(file)}) if as_json else file.path)
 
 
 @click.command()
@@ -112,7 +161,6 @@ def recut(settings: Settings, take: Path | None, spool: Spool | None, as_json: b
     FILE is a stem or its sidecar, in the project's MusicGen folder. Its downbeat, length, tempo or loudness changes;
     what is left out stays as it is. The stem that is there stays too.
     """
-    from musicgen_bridge.cli.console import note
     from musicgen_bridge.cli.rendering import recut
 
     named: dict[str, Value] = {} if take is None else {"take": str(take)}

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from tests import small_demucs
-from tests.cli.test_render import run, samples, stems_of
+from tests.cli.shell import run, samples, stems_of
 from tests.conftest import free_port
 
 RATE = 44_100

@@ -14,7 +14,7 @@ from musicgen_bridge.cli.melody_picture import NOTES, picture, to_svg
 from musicgen_bridge.errors import AudioError, ModelError, PathError
 from musicgen_bridge.keys import Value
 from musicgen_bridge.settings import Settings
-from tests.cli.test_render import run
+from tests.cli.shell import run
 
 RATE = 44_100
 TUNE = ("E", "B", "G#", "F")

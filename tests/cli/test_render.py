@@ -13,27 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.cli.shell import run, samples, stems_of
 from tests.conftest import COMMAND, PATIENCE_S, free_port
 
 BAR = ("--bars", "1", "--bpm", "126.5", "--signature", "7/8", "--sample-rate", "48000", "--seed", "3")
 BAR_FRAMES = 79_684  # floor(3.5 * 60 * 48000 / 126.5 + 0.5)
 posix = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-
-
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MUSICGEN_BRIDGE_")}
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=kept, capture_output=True, text=True, encoding="utf-8", timeout=280)
-
-
-def stems_of(ran: subprocess.CompletedProcess[str]) -> list[dict[str, object]]:
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("\n") == 1
-    return json.loads(ran.stdout)["stems"]
-
-
-def samples(stem: dict[str, object]) -> np.ndarray:
-    return soundfile.read(str(stem["path"]))[0]
 
 
 @pytest.fixture

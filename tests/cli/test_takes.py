@@ -10,7 +10,7 @@ import pytest
 
 from musicgen_bridge.client import Rendered
 from musicgen_bridge.errors import ArgumentError, BridgeError
-from tests.cli.test_render import run, samples, stems_of
+from tests.cli.shell import run, samples, stems_of
 from tests.conftest import free_port
 
 
