@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from musicgen_bridge import doctor
-from musicgen_bridge.cli import main
+from musicgen_bridge.cli import doctor, main
 from musicgen_bridge.cli.doctor import Finding
 from musicgen_bridge.cli.install import install
 from musicgen_bridge.settings import Settings
