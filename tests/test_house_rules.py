@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
     [
         ["ruff", "check"],
         ["ruff", "format", "--check"],
-        ["mypy", "-p", "musicgen_bridge"],
+        ["mypy", "-p", "musicgen_bridge", "-p", "training"],
     ],
     ids=" ".join,
 )

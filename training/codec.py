@@ -7,6 +7,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ SEGMENT = SAMPLE_RATE
 MEL_BANDS = {2048: 160, 1024: 120, 512: 80, 256: 40, 128: 20, 64: 10}
 
 
-def _convolve(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _convolve(self: modeling_encodec.EncodecConv1d, x: torch.Tensor) -> torch.Tensor:
     """EncodecConv1d.forward with its padding as Python numbers: the stock one synchronizes with CUDA at every layer."""
     kernel = (self.conv.kernel_size[0] - 1) * self.conv.dilation[0] + 1
     stride, length = self.conv.stride[0], x.shape[-1]
@@ -81,6 +82,7 @@ class Discriminator(nn.Module):
         """Return each scale's scores and all inner features of [B, 1, N]."""
         scores, features = [], []
         for n, convolutions in zip(self.sizes, self.scales, strict=True):
+            assert isinstance(convolutions, nn.ModuleList)
             window = getattr(self, f"window{n}")
             spectrum = torch.stft(x.squeeze(1), n, n // 4, window=window, normalized=True, return_complex=True)
             h = torch.stack([spectrum.real, spectrum.imag], 1)
@@ -95,7 +97,7 @@ class Discriminator(nn.Module):
 def initialize(codec: EncodecModel, x: torch.Tensor) -> None:
     """Scale every convolution to unit output on real audio; as initialized, the latents hardly vary in time."""
 
-    def rescale(module: nn.Module, _: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
+    def rescale(module: Any, _: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
         deviation = out.std().clamp(min=1e-6) / targets[module]
         module.parametrizations.weight.original0.div_(deviation)
         shift = (out - module.bias[:, None]).mean((0, 2)) / deviation

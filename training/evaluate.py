@@ -175,7 +175,7 @@ class Ear:
     def __call__(self, clips: Sequence[Samples], wanted: Sequence[Wanted]) -> dict[str, object]:
         """Return the shares of clips whose tempo, key, genre and parts are right."""
         row = adherence(clips, wanted, self.pool)
-        heard = row.pop("features")
+        heard = np.asarray(row.pop("features"))
         for name, probe in self.probes.items():
             row[name] = probe.accuracy(heard, [self.LABELS[name](w) for w in wanted])
         return {k: float(v) if isinstance(v, float) else v for k, v in row.items()}

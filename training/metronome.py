@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from training.model import PREFIX, LanguageModel, positions
+from training.model import PREFIX, Block, LanguageModel, positions
 from training.prompts import PHASES, vocabulary
 from training.scores import BAR_FRAMES
 
@@ -81,6 +81,7 @@ def _set_head(model: LanguageModel, carriers: torch.Tensor, flag: int) -> None:
     """Queries read the bands, keys the carriers; a constant times the flag keeps the head on the tempo words."""
     width = model.size.width
     block = model.blocks[0]
+    assert isinstance(block, Block)
     bands, constant = _bands(width), width // 2 - 18
     seen = model.positions[PREFIX : PREFIX + HORIZON]
     normal = (seen - seen.mean(1, keepdim=True)) / seen.std(1, keepdim=True)

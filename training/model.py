@@ -84,6 +84,8 @@ class Block(nn.Module):
 class LanguageModel(nn.Module):
     """Chroma and text in front, four delayed books of codes behind, one set of logits a book."""
 
+    positions: torch.Tensor
+
     def __init__(self, size: Size) -> None:
         super().__init__()
         self.size = size
@@ -92,10 +94,11 @@ class LanguageModel(nn.Module):
         self.text, self.chroma = nn.Linear(size.text_width, d), nn.Linear(12, d)
         self.embed = nn.Parameter(torch.randn(BOOKS, CODES + 1, d) * 0.02)
         self.heads = nn.Parameter(torch.randn(BOOKS, CODES, d) * 0.02)
-        self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
+        blocks = [Block(size) for _ in range(size.layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(d)
         self.register_buffer("positions", positions(2048, d), persistent=False)
-        for block in self.blocks:
+        for block in blocks:
             for linear in (block.qkv, block.out, block.up, block.down):
                 nn.init.normal_(linear.weight, std=0.02)
 
@@ -183,6 +186,7 @@ def stock_views(model: LanguageModel) -> dict[str, torch.Tensor]:
         state[f"decoder.lm_heads.{k}.weight"] = model.heads[k]
     state |= {f"{root}.layer_norm.weight": model.norm.weight, f"{root}.layer_norm.bias": model.norm.bias}
     for i, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
         layer = f"{root}.layers.{i}"
         for name, weight in zip("qkv", block.qkv.weight.chunk(3), strict=True):
             state[f"{layer}.self_attn.{name}_proj.weight"] = weight

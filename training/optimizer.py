@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ class Muon:
     def __init__(
         self, matrices: Iterable[nn.Parameter], rate: float, momentum: float = 0.95, decay: float = 0.01
     ) -> None:
-        groups: dict[torch.Size, list[nn.Parameter]] = {}
+        groups: dict[torch.Size, list[torch.Tensor]] = {}
         for matrix in matrices:
             groups.setdefault(matrix.shape, []).append(matrix)
         self.groups = list(groups.values())
@@ -41,7 +42,7 @@ class Muon:
     def step(self, scale: float) -> None:
         """Update every matrix with its gradient at `scale` times the rate."""
         for group, buffer in zip(self.groups, self.buffers, strict=True):
-            gradients = torch.stack([matrix.grad for matrix in group])  # type: ignore[arg-type]
+            gradients = torch.stack([cast(torch.Tensor, matrix.grad) for matrix in group])
             buffer.lerp_(gradients, 1 - self.momentum)
             updates = gradients.lerp(buffer, self.momentum)
             n, rows, columns = updates.shape
@@ -91,8 +92,8 @@ class Optimizer:
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in state.items():
             if name.startswith("adam."):
-                _, i, moment = name.split(".")
-                moments.setdefault(int(i), {})[moment] = value
+                _, parameter, moment = name.split(".")
+                moments.setdefault(int(parameter), {})[moment] = value
         self.adam.load_state_dict({**own, "state": moments})
 
 

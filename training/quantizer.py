@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 from torch.nn import functional
+from transformers.models.encodec.modeling_encodec import EncodecEuclideanCodebook, EncodecResidualVectorQuantizer
 
 
 class ResidualQuantizer:
     """Moving-average codebooks (van den Oord et al. 2017, appendix A) on transformers' own buffers; no host syncs."""
 
-    def __init__(self, quantizer: nn.Module, decay: float = 0.99, dead: float = 0.1) -> None:
-        self.books = [layer.codebook for layer in quantizer.layers]
+    def __init__(self, quantizer: EncodecResidualVectorQuantizer, decay: float = 0.99, dead: float = 0.1) -> None:
+        self.books: list[EncodecEuclideanCodebook] = [layer.codebook for layer in quantizer.layers]
         self.decay, self.dead = decay, dead
 
     @torch.no_grad()
@@ -32,7 +32,7 @@ class ResidualQuantizer:
             self._set(book, book.embed.clone(), book.embed * count, torch.full_like(book.cluster_size, count))
 
     @staticmethod
-    def _set(book: nn.Module, embed: torch.Tensor, total: torch.Tensor, counts: torch.Tensor) -> None:
+    def _set(book: EncodecEuclideanCodebook, embed: torch.Tensor, total: torch.Tensor, counts: torch.Tensor) -> None:
         book.embed.copy_(embed)
         book.embed_avg.copy_(total)
         book.cluster_size.copy_(counts)
@@ -58,7 +58,9 @@ class ResidualQuantizer:
         return quantized, commitment / len(self.books), torch.stack(perplexities)
 
     @torch.no_grad()
-    def _update(self, book: nn.Module, residual: torch.Tensor, codes: torch.Tensor, counts: torch.Tensor) -> None:
+    def _update(
+        self, book: EncodecEuclideanCodebook, residual: torch.Tensor, codes: torch.Tensor, counts: torch.Tensor
+    ) -> None:
         """Move the averages; a code that is hardly used is set to a random latent."""
         book.cluster_size.lerp_(counts, 1 - self.decay)
         book.embed_avg.lerp_(torch.zeros_like(book.embed).index_add_(0, codes, residual), 1 - self.decay)

@@ -178,10 +178,10 @@ def _synth(soundfont: Path) -> Synth:
 
 
 def _job(arguments: tuple[Path, Path, int, int, int, int]) -> float:
-    *job, waiting = arguments
-    while waiting and sum(1 for _ in job[1].glob("*.npz")) >= waiting:  # the reader deletes what it has read
+    soundfont, folder, index, clips, curriculum, waiting = arguments
+    while waiting and sum(1 for _ in folder.glob("*.npz")) >= waiting:  # the reader deletes what it has read
         time.sleep(0.2)
-    return render_shard(*job)  # type: ignore[arg-type]
+    return render_shard(soundfont, folder, index, clips, curriculum)
 
 
 def main() -> None:
