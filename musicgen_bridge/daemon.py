@@ -19,6 +19,7 @@ import psutil
 from musicgen_bridge import __version__, ports
 from musicgen_bridge.control.controllers import Maps
 from musicgen_bridge.control.desk import Desk
+from musicgen_bridge.control.house import House, Offer
 from musicgen_bridge.control.midi import CLIENT, Midi
 from musicgen_bridge.control.osc import Server, serve
 from musicgen_bridge.errors import BridgeError, DiskError
@@ -110,23 +111,24 @@ class _Daemon:
         presets = Presets(shipped(), settings.presets)
         for problem in presets.problems:
             log.warning("%s", problem)
-        return Desk(
-            server=server,
-            jobs=self._jobs,
+        offer = Offer(
             presets=presets,
             models={alias: _summary(target) for alias, target in settings.known_models.items()},
             roots=settings.allowed_roots,
-            token=token,
-            instance=secrets.token_hex(4),
-            session=Session(project=str(settings.project) if settings.project else None),
             defaults={"model": settings.model},
+            recorded=settings.input,
+        )
+        house = House(
+            instance=secrets.token_hex(4),
+            token=token,
             state=self._state,
             stop=self.stop,
             unload=lambda model: self._worker.unload(model),
             midi=ports.midi_ports,
             devices=ports.audio_devices,
-            recorded=settings.input,
         )
+        session = Session(project=str(settings.project) if settings.project else None)
+        return Desk(server, self._jobs, session, offer, house)
 
     def _feed(self) -> None:
         self._worker.feed()

@@ -17,6 +17,7 @@ from musicgen_bridge.build_request import over, update_session
 from musicgen_bridge.control import replies
 from musicgen_bridge.control.clients import Clients, at_port, return_address, split_return
 from musicgen_bridge.control.commands import COMMANDS, LEASE_S, PROTO, read_id
+from musicgen_bridge.control.house import House, Offer
 from musicgen_bridge.control.intake import Call, Intake
 from musicgen_bridge.control.listings import Item, job_items, listing, past_events, preset_items
 from musicgen_bridge.control.osc import Packet, Server
@@ -36,9 +37,7 @@ from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, Protoc
 from musicgen_bridge.jobs import Event, Job, Jobs, Queued
 from musicgen_bridge.jobs import Request as JobRequest
 from musicgen_bridge.keys import Value
-from musicgen_bridge.presets import Presets
 from musicgen_bridge.request import Progress, Session, Transport
-from musicgen_bridge.roots import Roots
 
 log = logging.getLogger(__name__)
 
@@ -55,30 +54,7 @@ class Desk:
     meanwhile ping, status, events and the heartbeat go on.
     """
 
-    def __init__(
-        self,
-        *,
-        server: Server,
-        jobs: Jobs,
-        presets: Presets,
-        models: Mapping[str, str],
-        roots: Roots,
-        token: str,
-        instance: str,
-        session: Session,
-        defaults: Mapping[str, Value],
-        state: Callable[[], Mapping[str, str | int | float]],
-        stop: Callable[[bool], None],
-        unload: Callable[[str | None], None],
-        midi: Callable[[], Sequence[str]],
-        devices: Callable[[str], Sequence[Item]],
-        recorded: str,
-    ) -> None:
-        """`state` tells /musicgen/status, at least `state` itself; `stop(drain)` ends the daemon; `unload` has a model
-        leave memory, or all for None; `models` maps each alias to a line about it; `defaults` are what no client can
-        reset; `midi` names its ports, `devices` tells of each audio "input" or "output"; `recorded` is the one recorded
-        by default.
-        """
+    def __init__(self, server: Server, jobs: Jobs, session: Session, offer: Offer, house: House) -> None:
         self.session = session
         self.transport = _advanced(Transport(), session, {})
         """Where the session is and when; moved on by whatever tells of it."""
@@ -87,11 +63,8 @@ class Desk:
         """When the client that last told the tempo was last heard, by the loop's clock."""
         self._teller = ""
         self._server, self._jobs = server, jobs
-        self._presets, self._models, self._roots = presets, models, roots
-        self._token, self._instance = token, instance
-        self._first_defaults = self._defaults = dict(defaults)
-        self._state, self._stop, self._unload_model = state, stop, unload
-        self._midi_ports, self._devices, self._recorded = midi, devices, recorded
+        self._offer, self._house = offer, house
+        self._defaults = dict(offer.defaults)
         self._clients = Clients()
         self._farewell: set[str] = set()
         self._told: dict[int, float] = {}  # job number -> when its progress last went out, if lately
@@ -127,7 +100,7 @@ class Desk:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for where in self._farewell.union(self._clients.leased(_now())):
-            self._server.send(where, replies.build(replies.BYE, self._instance))
+            self._server.send(where, replies.build(replies.BYE, self._house.instance))
 
     def _take(self, packet: Packet, sender: str) -> None:
         if any(message.address in replies.OURS for _, message in messages(packet)):
@@ -155,7 +128,7 @@ class Desk:
         given = call.values.get("token")
         if given is None and not call.request.command.secured:
             return
-        if not hmac.compare_digest(str(given or "").encode(), self._token.encode()):
+        if not hmac.compare_digest(str(given or "").encode(), self._house.token.encode()):
             raise AuthError("the token is missing or wrong; `musicgen-bridge stop` finds it in the daemon's folder")
 
     def _where(self, call: Call) -> str:
@@ -189,20 +162,20 @@ class Desk:
         if name.startswith(("udp:", "tcp:")) or name == "midi":
             raise ArgumentError("client can't be midi nor begin with udp: or tcp:; choose another name")
         self._clients.hello(call.sender, name, self._where(call), _now())
-        pairs = {"proto": PROTO, "version": __version__, "instance": self._instance}
+        pairs = {"proto": PROTO, "version": __version__, "instance": self._house.instance}
         self._reply(call, replies.HELLO_REPLY, pairs=pairs | {"lease_s": LEASE_S, "max_bytes": MAX_PACKET})
 
     def _ping(self, call: Call) -> None:
-        self._reply(call, replies.PONG, self._instance, self._state()["state"])
+        self._reply(call, replies.PONG, self._house.instance, self._house.state()["state"])
 
     def _status(self, call: Call) -> None:
         ours = {"bad_packets": self._server.bad_packets, "receive_buffer": self._server.receive_buffer}
-        self._reply(call, replies.STATUS_REPLY, pairs={**self._state(), **ours, "bpm": self.session.bpm})
+        self._reply(call, replies.STATUS_REPLY, pairs={**self._house.state(), **ours, "bpm": self.session.bpm})
 
     async def _session(self, call: Call) -> None:
         values = dict(call.values)
         if project := values.get("project"):
-            values["project"] = await asyncio.to_thread(project_folder, str(project), self._roots)
+            values["project"] = await asyncio.to_thread(project_folder, str(project), self._offer.roots)
         self.session = update_session(self.session, values)
         if "bpm" in values:
             self._teller, self.told_at = call.sender, _now()
@@ -212,21 +185,21 @@ class Desk:
 
     async def _set(self, call: Call) -> None:
         values = dict(call.values)
-        below = self._first_defaults if values.pop("reset", False) else self._defaults
+        below = self._offer.defaults if values.pop("reset", False) else self._defaults
         merged = over(values, below)
         check_texts(values)
-        self._defaults = merged | await asyncio.to_thread(settled, values, self._roots, self._models)
+        self._defaults = merged | await asyncio.to_thread(settled, values, self._offer.roots, self._offer.models)
         self._reply(call, replies.SET_REPLY, pairs=self._defaults)
 
     async def _render(self, call: Call) -> None:
         await self._submit_render(call, call.values)
 
     async def _record(self, call: Call) -> None:
-        session = self.session
-        await self._submit(call, lambda: complete_recording(call.values, session, self._recorded, self._roots))
+        session, offer = self.session, self._offer
+        await self._submit(call, lambda: complete_recording(call.values, session, offer.recorded, offer.roots))
 
     async def _trigger(self, call: Call) -> None:
-        preset = self._presets.find(call.ident("slot"))
+        preset = self._offer.presets.find(call.ident("slot"))
         values = {name: value for name, value in call.values.items() if name != "slot"}
         await self._submit_render(call, over(values, preset.render))
 
@@ -236,12 +209,12 @@ class Desk:
     async def _recut(self, call: Call) -> None:
         named = "target" in call.values
         job = self._jobs.find(self._clients.owner(call.sender), call.ident("target")) if named else None
-        await self._submit(call, lambda: complete_recut(call.values, job, self._roots))
+        await self._submit(call, lambda: complete_recut(call.values, job, self._offer.roots))
 
     async def _submit_render(self, call: Call, values: Mapping[str, Value]) -> None:
         defaults = {name: value for name, value in self._defaults.items() if name in call.request.command.keys}
-        session = self.session
-        await self._submit(call, lambda: complete(values, session, defaults, self._roots, self._models))
+        session, offer = self.session, self._offer
+        await self._submit(call, lambda: complete(values, session, defaults, offer.roots, offer.models))
 
     async def _submit(self, call: Call, completed: Callable[[], JobRequest]) -> None:
         """Have the request completed off the loop, then accept it, or say again how it stands if it is known."""
@@ -287,15 +260,15 @@ class Desk:
         items: Sequence[Item]
         match what := str(call.values["what"]):
             case "presets":
-                items = preset_items(self._presets)
+                items = preset_items(self._offer.presets)
             case "models":
-                items = [{"name": alias, "summary": line} for alias, line in self._models.items()]
+                items = [{"name": alias, "summary": line} for alias, line in self._offer.models.items()]
             case "jobs":
                 items = job_items(self._jobs)
             case "midi":
-                items = [{"name": name} for name in await asyncio.to_thread(self._midi_ports)]
+                items = [{"name": name} for name in await asyncio.to_thread(self._house.midi)]
             case _:
-                items = await asyncio.to_thread(self._devices, what.removesuffix("s"))
+                items = await asyncio.to_thread(self._house.devices, what.removesuffix("s"))
         await self._send_all(call, listing(call.request.id, items))
 
     async def _events(self, call: Call) -> None:
@@ -310,8 +283,8 @@ class Desk:
     def _unload(self, call: Call) -> None:
         named = str(call.values["model"]) if call.values.get("model") else None
         if named is not None:
-            check_model(named, self._models)
-        self._unload_model(named)
+            check_model(named, self._offer.models)
+        self._house.unload(named)
         self._reply(call, replies.PLAIN_DONE)
 
     def _sync(self, call: Call) -> None:
@@ -326,7 +299,7 @@ class Desk:
     def _leave(self, call: Call, *, drain: bool) -> None:
         self._farewell.add(self._where(call))
         self._reply(call, replies.PLAIN_DONE)
-        self._stop(drain)
+        self._house.stop(drain)
 
     # What happens without being asked
 
@@ -354,7 +327,7 @@ class Desk:
         for seq in count():
             try:
                 for where in self._clients.leased(_now()):
-                    message = replies.build(replies.HEARTBEAT, self._instance, seq, self._state()["state"])
+                    message = replies.build(replies.HEARTBEAT, self._house.instance, seq, self._house.state()["state"])
                     self._server.send(where, message)
             except Exception:
                 log.exception("the heartbeat failed")

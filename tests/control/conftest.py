@@ -18,6 +18,7 @@ from pythonosc.tcp_client import SimpleTCPClient
 from pythonosc.udp_client import SimpleUDPClient
 
 from musicgen_bridge.control.desk import Desk
+from musicgen_bridge.control.house import House, Offer
 from musicgen_bridge.control.osc import serve
 from musicgen_bridge.control.osc_codec import Message
 from musicgen_bridge.control.replies import MAX_DATAGRAM, REPLIES
@@ -63,23 +64,23 @@ class Rig:
 
     async def _open(self, host: str, port: int) -> None:
         self.server = await serve(host, port)
-        self.desk = Desk(
-            server=self.server,
-            jobs=self.jobs,
+        offer = Offer(
             presets=Presets(self.folder),
             models={"starter": "ships with the package", "melody": "follows melodies"},
             roots=Roots.of([self.folder]),
-            token=TOKEN,
-            instance=self.instance,
-            session=Session(project=str(self.song)),
             defaults={"model": "starter"},
+            recorded="default",
+        )
+        house = House(
+            instance=self.instance,
+            token=TOKEN,
             state=lambda: self.state(),
             stop=self.stopped.append,
             unload=self.unloaded.append,
             midi=list,
             devices=lambda kind: self.devices(kind),
-            recorded="default",
         )
+        self.desk = Desk(self.server, self.jobs, Session(project=str(self.song)), offer, house)
         self.desk.open()
 
     def on_loop(self, call, *arguments):
