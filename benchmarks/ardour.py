@@ -30,8 +30,8 @@ import numpy as np
 import soundfile
 from scipy.signal import correlate
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.client import Bridge, pairs
-from musicgen_bridge.keys import Value
 
 ROOT = Path(__file__).resolve().parents[1]
 HOOK = ROOT / "ardour_scripts" / "musicgen-bridge_follow.lua"

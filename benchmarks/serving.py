@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from checkpoints import CHECKPOINTS, SIZES, checkpoint
 
-from musicgen_bridge.build_request import make_request
+from musicgen_bridge.asking.build_request import make_request
 from musicgen_bridge.engine import Engine
 from musicgen_bridge.request import Progress, Session, Stem
 from musicgen_bridge.settings import Settings

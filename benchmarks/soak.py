@@ -30,9 +30,9 @@ import numpy as np
 import psutil
 import soundfile
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.client import Bridge, Rendered
 from musicgen_bridge.errors import BridgeError
-from musicgen_bridge.keys import Value
 
 SAMPLE_S = 5.0
 WORKER_LIVES_S, DAEMON_LIVES_S = (20.0, 45.0), (100.0, 160.0)

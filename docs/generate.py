@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from musicgen_bridge.asking.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key
+from musicgen_bridge.asking.presets import Presets, shipped
 from musicgen_bridge.cli.program import cli
 from musicgen_bridge.control import commands, osc, osc_codec, replies
 from musicgen_bridge.control.clients import MAX_CLIENTS
@@ -17,8 +19,6 @@ from musicgen_bridge.control.controllers import CONTROL, NOTE, ControllerMap, Ma
 from musicgen_bridge.control.intake import MAX_WAITING
 from musicgen_bridge.control.replies import REPLIES, Field, Reply
 from musicgen_bridge.errors import BY_CODE
-from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key
-from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.settings import Settings, documentation
 
 HERE = Path(__file__).parent

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from pythonosc.osc_message_builder import OscMessageBuilder
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, PacketError, decode
 from musicgen_bridge.errors import ArgumentError, BridgeError, InternalError, from_code
-from musicgen_bridge.keys import Value
 from musicgen_bridge.request import Progress
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from musicgen_bridge import __version__, ports
+from musicgen_bridge.asking.presets import Presets, shipped
 from musicgen_bridge.control.controllers import Maps
 from musicgen_bridge.control.desk import Desk
 from musicgen_bridge.control.house import House, Offer
@@ -29,7 +30,6 @@ from musicgen_bridge.follow.sources import SOURCES
 from musicgen_bridge.hub import STOCK_LICENCE, STOCK_MODELS
 from musicgen_bridge.jobs import Job, Jobs
 from musicgen_bridge.journal import Journal, lock_folder
-from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.recorders import Recorder
 from musicgen_bridge.request import Session, Transport
 from musicgen_bridge.settings import Settings

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from musicgen_bridge.asking.keys import suggestion
 from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.hub import HUB_NAME
-from musicgen_bridge.keys import suggestion
 
 _WORDS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 

@@ -12,9 +12,9 @@ from typing import Any
 import platformdirs
 
 from musicgen_bridge import setting_values as values
+from musicgen_bridge.asking.keys import suggestion
 from musicgen_bridge.errors import ArgumentError, ModelError
 from musicgen_bridge.hub import DEMUCS, HUB_NAME, STOCK_MODELS, downloaded
-from musicgen_bridge.keys import suggestion
 from musicgen_bridge.roots import Roots
 
 APP = "musicgen-bridge"

@@ -16,12 +16,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.cli.console import table
 from musicgen_bridge.client import RESTART_S, Bridge, pairs
 from musicgen_bridge.control.replies import DONE, PROGRESS, QUEUED
 from musicgen_bridge.daemon import read_token
 from musicgen_bridge.errors import InternalError
-from musicgen_bridge.keys import Value
 from musicgen_bridge.pipe import command
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from musicgen_bridge.asking.presets import Presets, shipped
 from musicgen_bridge.cli.install import check
 from musicgen_bridge.errors import AudioError, ModelError
 from musicgen_bridge.hub import STOCK_MODELS
 from musicgen_bridge.ports import audio_devices, may_mean
-from musicgen_bridge.presets import Presets, shipped
 from musicgen_bridge.settings import APP, Settings, demucs_folder, model_folder
 
 State = Literal["ok", "warning", "problem"]

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS, Key, Value
+from musicgen_bridge.asking.record import RECORD_KEYS
 from musicgen_bridge.cli.spool import Spool
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value
-from musicgen_bridge.record import RECORD_KEYS
 from musicgen_bridge.settings import documentation, load
 
 Command = Callable[..., Any]

@@ -61,7 +61,7 @@ def devices(as_json: bool) -> None:
 @setting_flags("presets")
 def presets(settings: Settings, as_json: bool) -> None:
     """List the presets, the user's own over the shipped ones."""
-    from musicgen_bridge.presets import Presets, shipped
+    from musicgen_bridge.asking.presets import Presets, shipped
 
     found = Presets(shipped(), settings.presets)
     for problem in found.problems:

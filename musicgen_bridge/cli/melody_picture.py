@@ -11,11 +11,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from musicgen_bridge.asking.keys import MELODY_KEYS, Value, check_values
+from musicgen_bridge.asking.plausible import MAX_SECONDS
 from musicgen_bridge.engine.chroma import HOP, SAMPLE_RATE, melody_chroma
 from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.separation import melody_of
-from musicgen_bridge.keys import MELODY_KEYS, Value, check_values
-from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import SOURCES
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings, demucs_folder

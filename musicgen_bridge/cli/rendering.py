@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from musicgen_bridge.build_request import make_request, over, wire_values
+from musicgen_bridge.asking.build_request import make_request, over, wire_values
+from musicgen_bridge.asking.keys import FIT_KEYS, RECORDINGS, RENDER_KEYS, Value, check_values
+from musicgen_bridge.asking.presets import Presets, shipped
+from musicgen_bridge.asking.record import RECORD_KEYS
+from musicgen_bridge.asking.recut import RECUT_KEYS, make_recut
 from musicgen_bridge.client import Bridge, Rendered, pairs
 from musicgen_bridge.errors import ArgumentError, CancelledError
-from musicgen_bridge.keys import FIT_KEYS, RECORDINGS, RENDER_KEYS, Value, check_values
-from musicgen_bridge.presets import Presets, shipped
-from musicgen_bridge.record import RECORD_KEYS
-from musicgen_bridge.recut import RECUT_KEYS, make_recut
 from musicgen_bridge.request import Progress, RenderRequest, Session, Stem
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings, demucs_folder, model_folder

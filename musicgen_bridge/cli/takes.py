@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
+from musicgen_bridge.asking.keys import FIT_KEYS, MELODY_KEYS, RENDER_KEYS, Value
+from musicgen_bridge.asking.record import RECORD_KEYS
+from musicgen_bridge.asking.recut import RECUT_KEYS
 from musicgen_bridge.cli.console import note, progress
 from musicgen_bridge.cli.flags import json_flag, key_flags, setting_flags, spool_flag
 from musicgen_bridge.cli.spool import Spool
 from musicgen_bridge.errors import BridgeError, from_code
-from musicgen_bridge.keys import FIT_KEYS, MELODY_KEYS, RENDER_KEYS, Value
-from musicgen_bridge.record import RECORD_KEYS
-from musicgen_bridge.recut import RECUT_KEYS
 from musicgen_bridge.request import Progress, Stem
 from musicgen_bridge.settings import Settings
 

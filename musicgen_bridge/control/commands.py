@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from musicgen_bridge.asking.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value, check_values, suggestion, table
+from musicgen_bridge.asking.plausible import MAX_STEMS
+from musicgen_bridge.asking.record import RECORD_KEYS
+from musicgen_bridge.asking.recut import RECUT_KEYS
 from musicgen_bridge.control.osc_codec import Argument, Message, Refused
 from musicgen_bridge.control.replies import (
     BYE,
@@ -28,10 +32,6 @@ from musicgen_bridge.control.replies import (
     Reply,
 )
 from musicgen_bridge.errors import ArgumentError, ProtocolError
-from musicgen_bridge.keys import FIT_KEYS, RENDER_KEYS, SESSION_KEYS, Key, Value, check_values, suggestion, table
-from musicgen_bridge.plausible import MAX_STEMS
-from musicgen_bridge.record import RECORD_KEYS
-from musicgen_bridge.recut import RECUT_KEYS
 
 PROTO = 1
 """The version of the protocol."""

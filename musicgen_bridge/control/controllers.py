@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, Key, Value, check, check_values, suggestion, table
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.keys import RENDER_KEYS, Key, Value, check, check_values, suggestion, table
 
 NOTE, CONTROL = 0x90, 0xB0
 """Status bytes of note on and control change, without the channel (MIDI 1.0, table I)."""

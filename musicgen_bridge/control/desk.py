@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
 
 from musicgen_bridge import __version__
-from musicgen_bridge.build_request import over, update_session
+from musicgen_bridge.asking.build_request import over, update_session
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.control import replies
 from musicgen_bridge.control.clients import Clients, at_port, return_address, split_return
 from musicgen_bridge.control.commands import COMMANDS, LEASE_S, PROTO, read_id
@@ -36,7 +37,6 @@ from musicgen_bridge.control.replies import MAX_EVENTS, NO_ID, Id, Reply
 from musicgen_bridge.errors import ArgumentError, AuthError, BridgeError, ProtocolError
 from musicgen_bridge.jobs import Event, Job, Jobs, Queued
 from musicgen_bridge.jobs import Request as JobRequest
-from musicgen_bridge.keys import Value
 from musicgen_bridge.request import Progress, Session, Transport
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from musicgen_bridge.asking.keys import Value
+from musicgen_bridge.asking.presets import Presets
 from musicgen_bridge.control.listings import Item
-from musicgen_bridge.keys import Value
-from musicgen_bridge.presets import Presets
 from musicgen_bridge.roots import Roots
 
 

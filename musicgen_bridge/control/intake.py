@@ -8,11 +8,11 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.control.commands import Request, read
 from musicgen_bridge.control.osc import Packet, Timers, is_due
 from musicgen_bridge.control.osc_codec import IMMEDIATELY, Message, messages
 from musicgen_bridge.errors import ArgumentError, BridgeError, BusyError, InternalError
-from musicgen_bridge.keys import Value
 
 log = logging.getLogger(__name__)
 

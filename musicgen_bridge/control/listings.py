@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from musicgen_bridge.asking.presets import Presets
 from musicgen_bridge.control import replies
 from musicgen_bridge.control.clients import split_return
 from musicgen_bridge.control.osc_codec import Message
 from musicgen_bridge.control.replies import Id, build, job_event
 from musicgen_bridge.jobs import Event, Job, Jobs
-from musicgen_bridge.presets import Presets
 from musicgen_bridge.request import RenderRequest
 
 Item = Mapping[str, object]

@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.control.controllers import (
     CANCEL,
     CONTROL,
@@ -20,7 +21,6 @@ from musicgen_bridge.control.controllers import (
 )
 from musicgen_bridge.control.midi_ports import Ports
 from musicgen_bridge.control.osc_codec import Argument, Message
-from musicgen_bridge.keys import Value
 
 log = logging.getLogger(__name__)
 

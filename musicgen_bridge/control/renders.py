@@ -7,14 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from musicgen_bridge.build_request import make_request, over, update_session
+from musicgen_bridge.asking.build_request import make_request, over, update_session
+from musicgen_bridge.asking.keys import RECORDINGS, Value, suggestion
+from musicgen_bridge.asking.notation import parse_parts, parse_separate, parse_tempo_map
+from musicgen_bridge.asking.record import make_recording
+from musicgen_bridge.asking.recut import make_recut
 from musicgen_bridge.control.commands import MAX_PROJECT_BYTES, Request
 from musicgen_bridge.errors import ArgumentError, ModelError, PathError
 from musicgen_bridge.jobs import Job
-from musicgen_bridge.keys import RECORDINGS, Value, suggestion
-from musicgen_bridge.notation import parse_parts, parse_separate, parse_tempo_map
-from musicgen_bridge.record import make_recording
-from musicgen_bridge.recut import make_recut
 from musicgen_bridge.request import RecordRequest, RenderRequest, Session
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.tempo_map import COMMON_TIME

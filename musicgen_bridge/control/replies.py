@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS, Key
 from musicgen_bridge.control.osc_codec import Argument, Message, encode
 from musicgen_bridge.errors import BridgeError
 from musicgen_bridge.jobs import Done, Event, Failed, Job, Noted, Queued, error_of
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key
 from musicgen_bridge.request import RECORDING_STAGES, STAGES, Progress, RecordRequest
 
 MAX_DATAGRAM = 1400

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.control.osc_codec import Message, encode
 from musicgen_bridge.follow.osc_listener import listening
 from musicgen_bridge.follow.session import Tell
-from musicgen_bridge.keys import Value
 
 ASKED, ANSWERED = 11_000, 11_001
 """Where Live is asked, and where it answers whoever asked."""

@@ -7,8 +7,8 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.follow.session import Tell
-from musicgen_bridge.keys import Value
 
 if TYPE_CHECKING:
     import jack

@@ -13,10 +13,10 @@ import logging
 import re
 from dataclasses import dataclass
 
+from musicgen_bridge.asking.keys import Value
+from musicgen_bridge.asking.notation import parse_signature
 from musicgen_bridge.errors import ArgumentError
 from musicgen_bridge.follow.session import Tell
-from musicgen_bridge.keys import Value
-from musicgen_bridge.notation import parse_signature
 from musicgen_bridge.request import Signature
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from musicgen_bridge.asking.keys import SESSION_KEYS, Value, check_values
+from musicgen_bridge.asking.notation import parse_signature
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.keys import SESSION_KEYS, Value, check_values
-from musicgen_bridge.notation import parse_signature
 
 log = logging.getLogger(__name__)
 

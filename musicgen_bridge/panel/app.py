@@ -16,8 +16,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from musicgen_bridge.asking.keys import NO_PROJECT
 from musicgen_bridge.errors import ArgumentError, BridgeError, InternalError, PathError
-from musicgen_bridge.keys import NO_PROJECT
 from musicgen_bridge.panel.guard import Guard, refusal
 from musicgen_bridge.panel.takes import take_at, takes_in
 from musicgen_bridge.panel.wire import Wire, message_of

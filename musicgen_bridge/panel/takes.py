@@ -6,7 +6,7 @@ import heapq
 from pathlib import Path
 from typing import Any
 
-from musicgen_bridge.build_request import wire_values
+from musicgen_bridge.asking.build_request import wire_values
 from musicgen_bridge.errors import BridgeError
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.sidecar import STEM_FOLDER

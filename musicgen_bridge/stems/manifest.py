@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from musicgen_bridge import __version__
-from musicgen_bridge.build_request import make_request, wire_values
+from musicgen_bridge.asking.build_request import make_request, wire_values
+from musicgen_bridge.asking.keys import RENDER_KEYS, check_values, suggestion
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.keys import RENDER_KEYS, check_values, suggestion
 from musicgen_bridge.request import Part, RenderRequest, Session
 from musicgen_bridge.roots import shown
 from musicgen_bridge.sidecar import FORMAT, read_sidecar

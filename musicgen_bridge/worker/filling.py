@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import soxr
 
+from musicgen_bridge.asking.plausible import MAX_SECONDS
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match import FASTEST, Section, Surroundings, fill, surroundings
-from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.stems.read import read_audio

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from musicgen_bridge.asking.plausible import MAX_SECONDS
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match import CEILING, SLOWEST, Target, bars_in, needed_seconds
-from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.stems.read import Recording
 from musicgen_bridge.worker.takes import Known

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.cli.melody_picture import NOTES, picture, to_svg
 from musicgen_bridge.errors import AudioError, ModelError, PathError
-from musicgen_bridge.keys import Value
 from musicgen_bridge.settings import Settings
 from tests.cli.shell import run
 

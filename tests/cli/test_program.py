@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from musicgen_bridge import __version__
-from musicgen_bridge.keys import RENDER_KEYS
+from musicgen_bridge.asking.keys import RENDER_KEYS
 from tests.conftest import COMMAND
 
 HEAVY = {"torch", "torchaudio", "transformers", "numpy", "scipy", "soundfile", "rich", "asyncio", "sqlite3"}

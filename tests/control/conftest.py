@@ -17,6 +17,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from pythonosc.tcp_client import SimpleTCPClient
 from pythonosc.udp_client import SimpleUDPClient
 
+from musicgen_bridge.asking.presets import Presets
 from musicgen_bridge.control.desk import Desk
 from musicgen_bridge.control.house import House, Offer
 from musicgen_bridge.control.osc import serve
@@ -24,7 +25,6 @@ from musicgen_bridge.control.osc_codec import Message
 from musicgen_bridge.control.replies import MAX_DATAGRAM, REPLIES
 from musicgen_bridge.jobs import Jobs
 from musicgen_bridge.journal import Journal
-from musicgen_bridge.presets import Presets
 from musicgen_bridge.request import Session, Stem
 from musicgen_bridge.roots import Roots
 from tests.conftest import PATIENCE_S

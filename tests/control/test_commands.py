@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS
 from musicgen_bridge.control.commands import COMMANDS, COMMON_CODES, read, read_id
 from musicgen_bridge.control.osc_codec import Message, Refused
 from musicgen_bridge.control.renders import digest
 from musicgen_bridge.control.replies import OURS, REPLIES
 from musicgen_bridge.errors import BY_CODE, ArgumentError, BridgeError, ProtocolError
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS
 
 REQUESTS = (
     "hello ping status session set render trigger fit recut record cancel query list events "

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from musicgen_bridge.asking.presets import shipped
 from musicgen_bridge.control.controllers import Maps
 from musicgen_bridge.control.midi import CLIENT, Midi
 from musicgen_bridge.control.midi_ports import OWN
 from musicgen_bridge.errors import CancelledError
 from musicgen_bridge.follow.midi_clock import START, STOP, MidiClock
 from musicgen_bridge.follow.session import Follow
-from musicgen_bridge.presets import shipped
 from musicgen_bridge.request import Progress
 from tests.conftest import PATIENCE_S
 from tests.jackd import Controller, jack_server

@@ -4,10 +4,10 @@ import subprocess
 
 import pytest
 
+from musicgen_bridge.asking.presets import shipped
 from musicgen_bridge.control.controllers import CANCEL, CONTROL, NOTE, Maps, Pad, matches, read_map
 from musicgen_bridge.control.learn import device, learn
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.presets import shipped
 from tests.conftest import COMMAND, PATIENCE_S
 from tests.jackd import Controller, jack_server
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS
 from musicgen_bridge.control.commands import COMMANDS
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS
 from musicgen_bridge.settings import Settings
 from tests.conftest import PATIENCE_S
 

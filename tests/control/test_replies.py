@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS
 from musicgen_bridge.control import replies
 from musicgen_bridge.control.commands import MAX_ID_BYTES, MAX_PROJECT_BYTES
 from musicgen_bridge.control.osc_codec import encode
 from musicgen_bridge.control.replies import MAX_DATAGRAM, Id, build, failure, job_event
 from musicgen_bridge.errors import ArgumentError, BusyError
 from musicgen_bridge.jobs import Done, Failed, Job, Queued
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS
 from musicgen_bridge.request import Progress, RenderRequest, Stem
 
 LONGEST_ID = Id("é" * (MAX_ID_BYTES // 2))

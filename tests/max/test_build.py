@@ -80,7 +80,7 @@ def test_no_control_lies_on_another(patcher):
 
 
 def test_the_presets_on_the_menu_are_those_that_come_along():
-    from musicgen_bridge.presets import Presets, shipped
+    from musicgen_bridge.asking.presets import Presets, shipped
 
     for patcher in both():
         (menu,) = [one["box"] for one in patcher["boxes"] if one["box"].get("varname") == "Preset"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen_bridge.build_request import make_request
+from musicgen_bridge.asking.build_request import make_request
 from musicgen_bridge.engine import Engine
 from musicgen_bridge.engine.ensemble import Ensemble
 from musicgen_bridge.errors import BridgeError, OutOfMemoryError

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from musicgen_bridge.build_request import make_request, wire_values
+from musicgen_bridge.asking.build_request import make_request, wire_values
 from musicgen_bridge.errors import ArgumentError, CancelledError
 from musicgen_bridge.request import RenderRequest, Session
 from musicgen_bridge.worker.matching import matched_of, mixdowns

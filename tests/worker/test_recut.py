@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen_bridge.build_request import make_request, wire_values
+from musicgen_bridge.asking.build_request import make_request, wire_values
+from musicgen_bridge.asking.recut import make_recut
 from musicgen_bridge.errors import ArgumentError, BridgeError, PathError
 from musicgen_bridge.match import match
-from musicgen_bridge.recut import make_recut
 from musicgen_bridge.request import Part, RenderRequest, Session, Stem
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import EncodecConfig, MusicgenConfig
 
-from musicgen_bridge.build_request import make_request
+from musicgen_bridge.asking.build_request import make_request
 from musicgen_bridge.engine import Engine, Row, Sampling
 from musicgen_bridge.match import needed_seconds
 from musicgen_bridge.request import RenderRequest, Session, Stem

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from musicgen_bridge.build_request import make_request, wire_values
+from musicgen_bridge.asking.build_request import make_request, wire_values
 from musicgen_bridge.errors import AudioError, CancelledError, ModelError, PathError
 from musicgen_bridge.request import SOURCES, Progress, RenderRequest, Session, Stem
 from musicgen_bridge.settings import Settings

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen_bridge.build_request import in_session, over
+from musicgen_bridge.asking.build_request import in_session, over
+from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS, Key, Value, table
+from musicgen_bridge.asking.plausible import MAX_SECONDS
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, Key, Value, table
-from musicgen_bridge.plausible import MAX_SECONDS
 from musicgen_bridge.request import RecordRequest, Session
 
 RECORD_KEYS = table(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from musicgen_bridge.asking.keys import SESSION_KEYS, check, listed, suggestion
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.keys import SESSION_KEYS, check, listed, suggestion
 from musicgen_bridge.request import SOURCES, Part, Signature
 from musicgen_bridge.tempo_map import TempoPoint, check_order
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from musicgen_bridge.build_request import make_request, over
+from musicgen_bridge.asking.build_request import make_request, over
+from musicgen_bridge.asking.keys import LENGTHS, RENDER_KEYS, Value, check_values
 from musicgen_bridge.errors import ArgumentError, PathError
-from musicgen_bridge.keys import LENGTHS, RENDER_KEYS, Value, check_values
 from musicgen_bridge.request import RenderRequest, Session
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.sidecar import STEM_FOLDER, read_sidecar

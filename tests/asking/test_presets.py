@@ -2,9 +2,9 @@
 
 import pytest
 
-from musicgen_bridge.build_request import make_request
+from musicgen_bridge.asking.build_request import make_request
+from musicgen_bridge.asking.presets import Presets, read_preset, shipped
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.presets import Presets, read_preset, shipped
 from musicgen_bridge.request import Session
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from musicgen_bridge.notation import parse_key, parse_parts, parse_signature
+from musicgen_bridge.asking.notation import parse_key, parse_parts, parse_signature
 from musicgen_bridge.request import Part, Signature
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from musicgen_bridge.asking.keys import LENGTHS, NO_PROJECT, RECORDINGS, Value
+from musicgen_bridge.asking.notation import parse_key, parse_parts, parse_separate, parse_signature, parse_tempo_map
+from musicgen_bridge.asking.plausible import mode_of, plausible
 from musicgen_bridge.errors import ArgumentError, PathError
-from musicgen_bridge.keys import LENGTHS, NO_PROJECT, RECORDINGS, Value
-from musicgen_bridge.notation import parse_key, parse_parts, parse_separate, parse_signature, parse_tempo_map
-from musicgen_bridge.plausible import mode_of, plausible
 from musicgen_bridge.request import RenderRequest, Session
 
 

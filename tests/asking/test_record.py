@@ -2,8 +2,8 @@
 
 import pytest
 
+from musicgen_bridge.asking.record import RECORD_KEYS, make_recording
 from musicgen_bridge.errors import ArgumentError, PathError
-from musicgen_bridge.record import RECORD_KEYS, make_recording
 from musicgen_bridge.request import RecordRequest, Session
 
 SESSION = Session(bpm=97.5, signature=(7, 8), sample_rate=44_100, project="/song")

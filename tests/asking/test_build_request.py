@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_bridge.build_request import make_request, over, update_session, wire_values
+from musicgen_bridge.asking.build_request import make_request, over, update_session, wire_values
+from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS, check_values
 from musicgen_bridge.errors import ArgumentError, PathError
-from musicgen_bridge.keys import RENDER_KEYS, SESSION_KEYS, check_values
 from musicgen_bridge.request import RenderRequest, Session, Signature
 from musicgen_bridge.tempo_map import TempoPoint
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from musicgen_bridge.asking.plausible import MAX_SECONDS, MAX_STEMS, MODES
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.plausible import MAX_SECONDS, MAX_STEMS, MODES
 from musicgen_bridge.request import MELODY_PARTS, SOURCES
 
 Value = str | int | float | bool

@@ -2,8 +2,8 @@
 
 import pytest
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, check, suggestion
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.keys import RENDER_KEYS, check, suggestion
 
 
 def test_flags_are_taken_as_daws_send_them():

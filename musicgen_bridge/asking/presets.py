@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicgen_bridge.asking.keys import RENDER_KEYS, Key, Value, check_values, suggestion, table
 from musicgen_bridge.errors import ArgumentError
-from musicgen_bridge.keys import RENDER_KEYS, Key, Value, check_values, suggestion, table
 from musicgen_bridge.shipped import shipped_folder
 
 PRESET_KEYS = table(
