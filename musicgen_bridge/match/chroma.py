@@ -25,7 +25,8 @@ def chroma(audio: Floats) -> Floats:
     bins = np.fft.rfftfreq(_WINDOW, 1 / RATE)
     kept = (bins > _LOW) & (bins < _HIGH)
     bins = bins[kept]
-    energy = np.log1p(300 / _WINDOW * spectrogram(audio, _WINDOW, HOP)[:, kept])  # [frames, bins]
+    magnitudes = np.concatenate([block[:, kept] for block in spectrogram(audio, _WINDOW, HOP)])
+    energy = np.log1p(300 / _WINDOW * magnitudes)  # [frames, bins]
     lasting = median_filter(energy, (9, 1))
     peaks = np.maximum(lasting - median_filter(lasting, (1, 15)), 0)
     return (peaks @ _to_pitch_classes(bins)).astype(np.float64)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pyloudnorm
 import sf_limiter
-import soxr
+from numpy.typing import NDArray
+from scipy.signal import lfilter
 
-from musicgen_bridge.match.resample import Audio
+from musicgen_bridge.match.resample import Audio, pieces, resampled
 
 MOST_LIMITING = 9.0
 """Decibels that the limiter may take off a peak: more would cost the drums their punch."""
 _METER_RATE = 48_000
 """The rate for which BS.1770 gives its filters: measured at 8 kHz, pyloudnorm's would be 0.2 dB off."""
+_SILENT, _FAINTER = -70.0, 10.0
+"""LUFS, and LU under the loudness of all blocks, from which on a gating block counts."""
 _LONG_ENOUGH = 3.0
 _AROUND = 0.5
 """Seconds of the loop's other end that the limiter hears before the start and after the end."""
@@ -48,6 +52,7 @@ def level(audio: Audio, sample_rate: int, lufs: float | None, ceiling: float, lo
     most = 0.0 if lufs is None else ceiling + MOST_LIMITING - true_peak(audio, sample_rate, loop)
     gain = min(target - measured, most)
     for _ in range(4):
+        out = audio  # lets go of what the round before made
         out = limit(audio * np.float32(10 ** (gain / 20)), sample_rate, ceiling, loop)
         reached = integrated_loudness(out, sample_rate)
         missing = target - (reached if reached is not None else target)
@@ -63,12 +68,55 @@ def integrated_loudness(audio: Audio, sample_rate: int) -> float | None:
     ITU-R BS.1770-4 with the filters of the standard ("DeMan"), over at least 3 s, since a gating block lasts 0.4 s.
     """
     rounds = max(1, int(np.ceil(_LONG_ENOUGH * sample_rate / audio.shape[1])))
-    frames = np.tile(audio, rounds).T.astype(np.float64)  # [n, channels]
+    parts = pieces(*[audio] * rounds)
     if sample_rate != _METER_RATE:
-        frames = soxr.resample(frames, sample_rate, _METER_RATE, quality="HQ")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        lufs = float(pyloudnorm.Meter(_METER_RATE, filter_class="DeMan").integrated_loudness(frames))
-    return lufs if np.isfinite(lufs) else None
+        parts = resampled(parts, sample_rate, _METER_RATE, len(audio), np.float64)
+    power = _block_power(parts, len(audio))
+    loudness = _lufs(power)
+    gate = _SILENT
+    if (loudness >= gate).any():
+        gate = max(gate, float(_lufs(power.compress(loudness >= gate, axis=1).mean(axis=1))) - _FAINTER)
+    heard = loudness > gate
+    return float(_lufs(power.compress(heard, axis=1).mean(axis=1))) if heard.any() else None
+
+
+def _lufs(power: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the loudness of mean squares [channels, ...], of which left and right count alike."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(-0.691 + 10 * np.log10(power.sum(axis=0)))
+
+
+def _block_power(parts: Iterable[NDArray], channels: int) -> NDArray[np.float64]:
+    """Return the mean squares [channels, blocks] of `parts` [channels, n] at 48 kHz in a meter's gating blocks.
+
+    The figures are pyloudnorm's, whose own meter wants the whole at once, three times over.
+    """
+    meter = pyloudnorm.Meter(_METER_RATE, filter_class="DeMan")
+    filters = list(meter._filters.values())
+    states = [np.zeros((channels, 2)) for _ in filters]
+    size, step = meter.block_size, 1 - meter.overlap
+    power: list[NDArray[np.float64]] = []
+
+    def measure(block: NDArray) -> None:
+        power.append(1 / (size * _METER_RATE) * np.square(block).sum(axis=1))
+
+    def bounds() -> tuple[int, int]:
+        return int(size * (len(power) * step) * _METER_RATE), int(size * (len(power) * step + 1) * _METER_RATE)
+
+    kept, begin, end = np.empty((channels, 0)), 0, 0
+    for part in parts:
+        weighted = part
+        for index, one in enumerate(filters):
+            weighted, states[index] = lfilter(one.b, one.a, weighted, zi=states[index])
+            weighted = one.passband_gain * weighted
+        kept, end = np.concatenate([kept, weighted], axis=1), end + part.shape[1]
+        while bounds()[1] <= end:
+            measure(kept[:, bounds()[0] - begin : bounds()[1] - begin])
+        kept, begin = kept[:, bounds()[0] - begin :], bounds()[0]
+    blocks = round((end / _METER_RATE - size) / (size * step)) + 1
+    if len(power) < blocks:  # the last one ends less than half a step behind the end
+        measure(kept)
+    return np.stack(power[:blocks], axis=1)
 
 
 def true_peak(audio: Audio, sample_rate: int, loop: bool) -> float:
@@ -77,11 +125,20 @@ def true_peak(audio: Audio, sample_rate: int, loop: bool) -> float:
     ITU-R BS.1770-4, annex 2, but at 384 kHz where the standard asks for 192: a partial at 16 kHz may stand 0.3 dB over
     its values at 192 kHz, and less than 0.1 dB over these.
     """
-    edge = round(0.1 * sample_rate)
-    padded = np.pad(audio, ((0, 0), (edge, edge)), mode="wrap" if loop else "constant")
     times = int(np.clip(np.ceil(384_000 / sample_rate), 2, 8))
-    finer = soxr.resample(padded.T, sample_rate, times * sample_rate, quality="HQ")
-    return 20 * float(np.log10(np.abs(finer).max() + 1e-10))
+    parts = pieces(*_around(audio, round(0.1 * sample_rate), loop))
+    finer = resampled(parts, sample_rate, times * sample_rate, len(audio), np.float32)
+    peak = max(np.abs(piece).max() for piece in finer)
+    return 20 * float(np.log10(peak + 1e-10))
+
+
+def _around(audio: Audio, edge: int, loop: bool) -> tuple[Audio, Audio, Audio]:
+    """Return what is heard in `edge` frames before `audio` [channels, n], itself, and what is heard behind it."""
+    if not loop:
+        silence = np.zeros((len(audio), edge), np.float32)
+        return silence, audio, silence
+    frames = np.arange(edge)
+    return audio[:, (frames - edge) % audio.shape[1]], audio, audio[:, frames % audio.shape[1]]
 
 
 def limit(audio: Audio, sample_rate: int, ceiling: float, loop: bool) -> Audio:
@@ -93,15 +150,17 @@ def limit(audio: Audio, sample_rate: int, ceiling: float, loop: bool) -> Audio:
     if true_peak(audio, sample_rate, loop) <= ceiling:
         return audio
     around = round(_AROUND * sample_rate)
-    limited, _ = sf_limiter.limit(
-        np.pad(audio, ((0, 0), (around, around)), mode="wrap" if loop else "constant"),
+    audio = np.concatenate(_around(audio, around, loop), axis=1)
+    out = sf_limiter.limit(
+        audio,
         sample_rate,
         threshold_dBFS=min(ceiling - 0.15, 0.0),
         attack_ms=2.0,
         hold_ms=5.0,
         release_ms=60.0,
         true_peak=sample_rate in _TRUE_PEAK_RATES or sample_rate >= 176_400,
-    )
-    out = limited[:, around:-around]
+    )[0]
+    out = out[:, around:-around]
     over = max(0.0, true_peak(out, sample_rate, loop) - ceiling)
-    return out * np.float32(10 ** (-over / 20))
+    out *= np.float32(10 ** (-over / 20))
+    return out

@@ -126,20 +126,18 @@ def match(audio: Audio, sample_rate: int, target: Target, grid: Grid | None = No
     """
     _check(audio)
     audio = _prepared(audio, target)
-    heard = for_analysis(audio, sample_rate)
-    grid = grid or find_grid(heard, target.own_bpm or target.bpm, target.signature)
-    if target.opens and not grid.beatless:
-        grid = _opened(grid)
+    grid, block, key = _heard(audio, sample_rate, target, grid)
     timed = target.match and (target.own_bpm is not None or not grid.beatless)
     rate = target.bpm / grid.bpm if timed else 1.0
     start = _start(grid, rate, audio.shape[1] / sample_rate, target)
     seamless = target.loop and not target.continues
 
-    block, begins, missing = block_for(heard), start or 0.0, 0.0
+    # One name for all: of a long recording each stage is let go of as soon as the next one is there.
+    begins, missing = start or 0.0, 0.0
     if timed and (target.tempo_map is not None or grid.strays):
         first, quarter = begins * rate, 60 / grid.bpm
         join = grid.played_at(first) - first if target.continues else 0.0  # the first sample stays the first
-        played, begins, missing = along(
+        audio, begins, missing = along(
             audio,
             sample_rate,
             _tempo_map(target),
@@ -148,18 +146,27 @@ def match(audio: Audio, sample_rate: int, target: Target, grid: Grid | None = No
             block,
         )
     else:
-        played = stretch(audio, sample_rate, rate, block)
-    played = resample(played, sample_rate, target.sample_rate)
+        audio = stretch(audio, sample_rate, rate, block)
+    audio = resample(audio, sample_rate, target.sample_rate)
     if target.recorded and not target.match and not target.loop:
-        stem, short = keep(played, target.sample_rate, target.frames)
+        audio, short = keep(audio, target.sample_rate, target.frames)
     else:
-        stem, short = cut(played, target.sample_rate, begins, target.frames, grid.bar / rate, seamless)
-    levelled = level(stem, target.sample_rate, target.loudness, target.ceiling, seamless)
+        audio, short = cut(audio, target.sample_rate, begins, target.frames, grid.bar / rate, seamless)
+    levelled = level(audio, target.sample_rate, target.loudness, target.ceiling, seamless)
     return Matched(
         audio=np.ascontiguousarray(levelled.audio.T, dtype=np.float32),
-        report=_report(grid, rate, start, short + missing, key_of(heard), levelled, _warning(target, grid, timed)),
+        report=_report(grid, rate, start, short + missing, key, levelled, _warning(target, grid, timed)),
         grid=grid,
     )
+
+
+def _heard(audio: Audio, sample_rate: int, target: Target, grid: Grid | None) -> tuple[Grid, float, tuple[str, float]]:
+    """Return the grid of `audio` [channels, n], unless it is known, the block that suits it, and its key."""
+    heard = for_analysis(audio, sample_rate)
+    grid = grid or find_grid(heard, target.own_bpm or target.bpm, target.signature)
+    if target.opens and not grid.beatless:
+        grid = _opened(grid)
+    return grid, block_for(heard), key_of(heard)
 
 
 def bars_in(audio: Audio, sample_rate: int, bpm: float, signature: Signature) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,8 @@ FRAMES = RATE / HOP
 """Frames a second of the onset strength."""
 _WINDOW = 1024
 _BANDS = 40
-_BLOCK = 4096
-"""Frames that are transformed at once, so that a long take needs no memory to match."""
+_BLOCK = 512
+"""Frames that are transformed at once."""
 _LAG = 3
 """Frames over which growth is measured: 15 ms, an attack's length."""
 
@@ -33,13 +34,16 @@ class Novelty(NamedTuple):
     level: Floats
 
 
-def spectrogram(audio: Floats, window: int, hop: int) -> NDArray[np.float32]:
-    """Return the magnitudes [frames, window // 2 + 1] of centred Hann windows over `audio` [n], a hop apart."""
+def spectrogram(audio: Floats, window: int, hop: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the magnitudes [frames, window // 2 + 1] of centred Hann windows over `audio` [n], a hop apart, in blocks.
+
+    Those of ten minutes at once would be larger than the recording.
+    """
     padded = np.pad(audio.astype(np.float32), window // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     taper = np.hanning(window).astype(np.float32)
-    blocks = (frames[first : first + _BLOCK] * taper for first in range(0, len(frames), _BLOCK))
-    return np.concatenate([np.abs(rfft(block, axis=1)) for block in blocks])
+    for first in range(0, len(frames), _BLOCK):
+        yield np.abs(rfft(frames[first : first + _BLOCK] * taper, axis=1))
 
 
 def novelty(audio: Floats) -> Novelty:
@@ -49,7 +53,8 @@ def novelty(audio: Floats) -> Novelty:
     neighbours before, so that vibrato makes no onsets (SuperFlux: Böck and Widmer, DAFx 2013).
     """
     weights, centres = _filterbank()
-    bands = np.log1p(1000 / _WINDOW * (spectrogram(audio, _WINDOW, HOP) @ weights))  # [n, bands]
+    bands = np.concatenate([block @ weights for block in spectrogram(audio, _WINDOW, HOP)])
+    bands = np.log1p(1000 / _WINDOW * bands)  # [n, bands]
     before = np.pad(bands, ((_LAG, 0), (0, 0)), mode="edge")[:-_LAG]
     growth = np.maximum(bands - before, 0)
     widest = np.maximum(before, np.maximum(np.roll(before, 1, axis=1), np.roll(before, -1, axis=1)))

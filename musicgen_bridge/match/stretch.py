@@ -40,6 +40,6 @@ def block_for(heard: Floats) -> float:
     Drums alone is where less than 18 % of the power lasts for 350 ms (a median over time): synthetic drums have 7 to
     11 %, drums with any tones at least 27 %.
     """
-    magnitude = spectrogram(heard, 2048, 800)
+    magnitude = np.concatenate(list(spectrogram(heard, 2048, 800)))
     lasting = np.minimum(median_filter(magnitude, (7, 1)), magnitude)
     return DRUM_BLOCK if (lasting**2).sum() < 0.18 * (magnitude**2).sum() else TONAL_BLOCK

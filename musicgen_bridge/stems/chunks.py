@@ -11,7 +11,7 @@ from riffy import BextMetadata
 
 from musicgen_bridge.request import Signature
 
-Chunk = tuple[bytes, bytes]
+Chunk = tuple[bytes, bytes | memoryview]
 """A RIFF chunk: its name of four letters and its payload."""
 
 MIDDLE_C = 60
@@ -28,17 +28,18 @@ def with_chunks(wav: bytes, extra: Sequence[Chunk]) -> bytes:
     first, *rest = _split(wav)
     chunks = [first, *extra, *(chunk for chunk in rest if chunk[0] != b"PEAK")]
     # Size and payload, padded to an even length; the outer size counts all but "RIFF" and itself.
-    body = b"".join(
+    body = [
         part for name, data in chunks for part in (name, struct.pack("<I", len(data)), data, b"\0" * (len(data) % 2))
-    )
-    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
+    ]
+    return b"".join([b"RIFF", struct.pack("<I", 4 + sum(map(len, body))), b"WAVE", *body])
 
 
 def _split(wav: bytes) -> list[Chunk]:
-    chunks, at = [], 12
+    chunks: list[Chunk] = []
+    at, whole = 12, memoryview(wav)
     while at + 8 <= len(wav):
         name, size = struct.unpack_from("<4sI", wav, at)
-        chunks.append((name, wav[at + 8 : at + 8 + size]))
+        chunks.append((name, whole[at + 8 : at + 8 + size]))
         at += 8 + size + size % 2
     return chunks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from copy import deepcopy
 
 import numpy as np
 import soundfile
@@ -13,6 +14,8 @@ from musicgen_bridge.stems.chunks import acid, bext, smpl, with_chunks
 from musicgen_bridge.stems.manifest import Take
 
 Audio = NDArray[np.float32]
+_AT_ONCE = 1 << 18
+"""Frames that are quantised at once."""
 
 
 def encode_stem(audio: Audio, take: Take) -> bytes:
@@ -31,10 +34,10 @@ def encode_stem(audio: Audio, take: Take) -> bytes:
     if request.floating:
         data = _encode(audio, request.sample_rate, "WAV", "FLOAT", tags)
     else:
+        kind, subtype = request.format.upper(), f"PCM_{request.bits}"
         # The seed of the take seeds the dither too, so that the take can be had again to the bit.
-        dither = np.random.default_rng([take.seed, take.index]) if request.bits == 16 else None
-        samples = quantise(audio, request.bits, dither)
-        data = _encode(samples, request.sample_rate, request.format.upper(), f"PCM_{request.bits}", tags)
+        dither = np.random.PCG64([take.seed, take.index]) if request.bits == 16 else None
+        data = _encode(quantise(audio, request.bits, dither), request.sample_rate, kind, subtype, tags)
     if request.format != "wav":
         return data
     extra = [
@@ -71,18 +74,23 @@ def describe(take: Take) -> str:
     return ", ".join(filter(None, facts))
 
 
-def quantise(audio: Audio, bits: int, dither: np.random.Generator | None = None) -> NDArray[np.int32]:
+def quantise(audio: Audio, bits: int, dither: np.random.PCG64 | None = None) -> NDArray[np.int32]:
     """Return samples of `bits` in the upper bits of int32, as libsndfile takes them; full scale is 2^(bits-1).
 
     The dither has a triangular density from -1 to 1 step (the sum of two uniform ones), which makes mean and variance
     of the error independent of the signal: Lipshitz, Wannamaker and Vanderkooy, Quantization and Dither, JAES 1992.
+    The second uniform one goes on where the first ends.
     """
-    steps = audio.astype(np.float64) * 2.0 ** (bits - 1)  # [frames, channels]
-    if dither is not None:
-        steps += dither.random(steps.shape) - dither.random(steps.shape)
     limit = 2.0 ** (bits - 1)
-    whole = np.clip(np.rint(steps), -limit, limit - 1).astype(np.int64)
-    return (whole << (32 - bits)).astype(np.int32)
+    if dither is not None:
+        first, second = np.random.Generator(deepcopy(dither)), np.random.Generator(deepcopy(dither).advance(audio.size))
+    out = np.empty(audio.shape, np.int32)  # [frames, channels]
+    for begin in range(0, len(audio), _AT_ONCE):
+        steps = audio[begin : begin + _AT_ONCE].astype(np.float64) * limit
+        if dither is not None:
+            steps += first.random(steps.shape) - second.random(steps.shape)
+        out[begin : begin + _AT_ONCE] = np.clip(np.rint(steps), -limit, limit - 1)
+    return np.left_shift(out, 32 - bits, out=out)
 
 
 def _encode(

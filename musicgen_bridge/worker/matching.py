@@ -22,9 +22,10 @@ def matched_of(request: RenderRequest, made: Made, step: Callable[[int, int], No
     target = target_of(request, made.known, opens=made.opens)
     grid = made.known.grid if made.known else None
     takes: list[Matched] = []
-    for index, audio in enumerate(made.audio):
-        takes.append(match(audio, made.sample_rate, target, grid))
-        step(index + 1, len(made.audio))
+    total = len(made.audio)
+    for row in range(total):
+        takes.append(match(made.hand_over(row), made.sample_rate, target, grid))
+        step(row + 1, total)
     kept, told = _best(request, made, takes)
     if len(request.parts) > 1:
         for variation in range(request.variations):

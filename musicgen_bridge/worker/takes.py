@@ -30,8 +30,8 @@ class Known:
 class Made:
     """What is to be matched, and what it came from."""
 
-    audio: Sequence[np.ndarray]
-    """[C, N] each"""
+    audio: list[np.ndarray]
+    """[C, N] each; those that are not `kept` are gone once they are matched."""
     sample_rate: int
     prompts: np.ndarray | None = None
     """[B, C, M]: what each goes on from, as the codec gives it back."""
@@ -48,6 +48,10 @@ class Made:
     opens: bool = False
     """The first sample is a downbeat."""
     known: Known | None = None
+
+    def hand_over(self, row: int) -> np.ndarray:
+        """Return a take to whoever matches it; a recording is let go of here, since ten minutes have 200 MB."""
+        return self.audio[row] if self.kept else self.audio.pop(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +76,9 @@ def mixes_of(matched: Sequence[Matched], made: Made) -> list[Result]:
             part=part,
             row=row,
             report=asdict(one.report) | heard,
-            raw=(raw.T, made.sample_rate) if made.kept else None,
+            raw=(made.audio[row].T, made.sample_rate) if made.kept else None,
         )
-        for row, (one, part, raw) in enumerate(zip(matched, made.parts, made.audio, strict=True))
+        for row, (one, part) in enumerate(zip(matched, made.parts, strict=True))
     ]
 
 

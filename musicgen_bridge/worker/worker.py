@@ -98,7 +98,7 @@ class Worker:
         if request.take:
             made = recut(request, self._roots)
         elif recording is not None:
-            made = self._recorded(request, recording)
+            made, recording = self._recorded(request, recording), None
         else:
             made = yield from self._generated(request, report, filling)
         report.stage("matching")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pyloudnorm
 import pytest
 from clips import RATE, make_clip
 from scipy.signal import resample_poly
@@ -123,3 +126,23 @@ def test_without_a_target_only_peaks_change():
     loud = level(tone(300, 3, 48_000), 48_000, None, -1, loop=True)
     assert loud.true_peak_db <= -0.99
     assert loud.shortfall == 0
+
+
+@pytest.mark.parametrize("seconds", [3.04, 3.06, 17.0])
+def test_the_loudness_is_pyloudnorms_to_the_last_digit(seconds):
+    audio = np.random.default_rng(1).standard_normal((2, round(seconds * 48_000))).astype(np.float32)
+    audio *= np.exp(-2 * (np.arange(audio.shape[1]) / 48_000 % 2)).astype(np.float32)  # so that the gates matter
+    meter = pyloudnorm.Meter(48_000, filter_class="DeMan")
+    assert integrated_loudness(audio, 48_000) == meter.integrated_loudness(audio.T.astype(np.float64))
+
+
+@pytest.mark.parametrize("meter", [integrated_loudness, lambda audio, rate: true_peak(audio, rate, loop=True)])
+def test_a_long_recording_is_not_copied_to_be_measured(meter):
+    audio = np.tile(tone(440, -12, 48_000, 30.0), 8)
+    tracemalloc.start()
+    try:
+        meter(audio, 48_000)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < audio.nbytes / 2

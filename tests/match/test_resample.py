@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import soxr
 from clips import RATE
 
-from musicgen_bridge.match.resample import for_analysis, resample
+from musicgen_bridge.match.resample import for_analysis, pieces, resample, resampled
 
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 96_000, 192_000])
@@ -37,3 +38,11 @@ def test_channels_of_opposite_polarity_are_heard():
     hiss = 1e-4 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     heard = for_analysis(np.stack([0.3 * left + hiss, -0.3 * left]), RATE)
     assert abs(np.corrcoef(heard, for_analysis(left[None], RATE))[0, 1]) > 0.999
+
+
+@pytest.mark.parametrize(("rate", "new_rate"), [(44_100, 352_800), (48_000, 16_000), (44_100, 48_000)])
+def test_in_pieces_it_is_to_the_sample_what_it_is_as_a_whole(rate, new_rate):
+    audio = np.random.default_rng(0).standard_normal((2, 300_000)).astype(np.float32)
+    parts = list(resampled(pieces(audio[:, :777], audio[:, 777:]), rate, new_rate, 2, np.float32))
+    assert len(parts) > 2
+    assert np.array_equal(np.concatenate(parts, axis=1).T, soxr.resample(audio.T, rate, new_rate, quality="HQ"))

@@ -91,10 +91,18 @@ def test_quantised_samples_are_the_nearest_steps(audio: np.ndarray, bits: int):
 def test_dither_keeps_levels_below_a_step_and_its_noise_does_not_change_with_them(level: float):
     """Rounding alone would lose them; the error's variance is rounding's 1/12 and 1/12 for each uniform part."""
     audio = np.full((200_000, 1), level / 2**15, np.float32)
-    steps = quantise(audio, 16, np.random.default_rng(0)) / 2.0**16
+    steps = quantise(audio, 16, np.random.PCG64(0)) / 2.0**16
     assert steps.mean() == pytest.approx(level, abs=0.01)
     assert steps.var() == pytest.approx(3 / 12, abs=0.01)
     assert quantise(audio, 16).std() == 0
+
+
+@pytest.mark.parametrize("dithered", [False, True])
+def test_samples_are_quantised_alike_in_any_pieces(monkeypatch: pytest.MonkeyPatch, dithered: bool):
+    audio = np.random.default_rng(2).uniform(-1, 1, (100, 2)).astype(np.float32)
+    whole = quantise(audio, 16, np.random.PCG64(0) if dithered else None)
+    monkeypatch.setattr("musicgen_bridge.stems.write._AT_ONCE", 7)
+    assert np.array_equal(quantise(audio, 16, np.random.PCG64(0) if dithered else None), whole)
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "aiff"])

@@ -24,8 +24,8 @@ def asked(**values: object) -> RenderRequest:
 
 def made(request: RenderRequest, *audio: np.ndarray, **more: object) -> Made:
     facts = {"fingerprint": "f", "device": "cpu", "dtype": "torch.float32", **more}
-    audio = tuple(one.T.astype(np.float32) for one in audio)
-    return Made(audio=audio, sample_rate=RATE, parts=request.candidates, **facts)  # type: ignore[arg-type]
+    takes = [one.T.astype(np.float32) for one in audio]
+    return Made(audio=takes, sample_rate=RATE, parts=request.candidates, **facts)  # type: ignore[arg-type]
 
 
 def stems_of(request: RenderRequest, made: Made) -> list[Result]:
@@ -136,3 +136,12 @@ def test_what_a_batch_does_not_take_is_refused(values, says) -> None:
 def test_they_survive_the_sidecar() -> None:
     request = asked(best_of=3, parts="a: x; b: y", mix=True)
     assert make_request(wire_values(request), Session(), {}) == request
+
+
+def test_a_recording_is_let_go_of_once_it_is_matched_and_a_take_is_kept(bands) -> None:
+    request = asked()
+    take, recording = made(request, bands[120]), made(request, bands[120], kept=False)
+    kept, unkept = stems_of(request, take), stems_of(request, recording)
+    assert (len(take.audio), len(recording.audio)) == (1, 0)
+    assert kept[0].raw is not None and unkept[0].raw is None
+    assert np.array_equal(kept[0].audio, unkept[0].audio)
