@@ -52,7 +52,7 @@ class Settings:
         default="auto",
         metadata=_read(
             values.one_of("auto", "off"),
-            "auto or off: CUDA kernels of our own, where the GPU takes them (Hopper or later)",
+            "auto or off: CUDA kernels of our own, where the GPU takes them (Ampere or later)",
         ),
     )
     host: str = field(default="127.0.0.1", metadata=_read(values.text, "address to listen on; leave it at loopback"))

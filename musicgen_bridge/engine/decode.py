@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -42,10 +43,13 @@ class Advance:
     ) -> None:
         on_cuda = model.device.type == "cuda"
         batch, special = len(sequence), not plainly and not sampling.two_step
-        if sampling.two_step:
-            model = TwoPasses(model, batch)
         size = takes_at_once(model, condition, batch) if on_cuda and special else 0
         self.fused = size > 0
+        if on_cuda and not size:
+            with suppress(torch.OutOfMemoryError):  # then each step puts its weights in order
+                model = model.unpacked()
+        if sampling.two_step:
+            model = TwoPasses(model, batch)
         self._step: Step | FusedStep | FusedGroups
         self._run: Callable[[int, Tensor | None], None]
         if not size:

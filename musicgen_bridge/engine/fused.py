@@ -21,10 +21,10 @@ from musicgen_bridge.engine.transformer import Condition, Transformer
 
 MOST_ROWS = 8
 """The columns of a tensor core's operand that hold rows; more of them take the plain step."""
-TEXTS = (32, 64)
+TEXTS = (32, 64, 128)
 """Tokens to which all of a batch's texts are padded; more of them take the plain step."""
 _HEAD = 64
-_THREADS = 384
+_WARPS = 8
 
 _Pointer = ctypes.c_void_p
 
@@ -111,7 +111,7 @@ class FusedStep:
             and c.head_size == _HEAD
             and rows <= MOST_ROWS
             and _room(c, rows, model.device)
-            and (condition.cross is None or _tokens(condition) <= TEXTS[-1])
+            and (condition.cross is None or _tokens(condition) <= _texts(c)[-1])
         )
 
     def prefill(self, known: int) -> None:
@@ -161,9 +161,23 @@ def _tokens(condition: Condition) -> int:
     return max(heard) if _one_text(condition) else sum(heard)
 
 
+def _texts(c: DecoderConfig) -> list[int]:
+    """Return those of `TEXTS` of which all heads together have whole tiles, and whole chunks where a head has two."""
+    whole = [size for size in TEXTS if kernels.packable(c.hidden, c.heads * size)]
+    return [size for size in whole if size <= _HEAD or c.heads % _WARPS == 0]
+
+
 def _padded(c: DecoderConfig, tokens: int) -> int:
-    """Return the size that `tokens` are padded to, of which all heads together have whole tiles."""
-    return next(size for size in TEXTS if size >= tokens and kernels.packable(c.hidden, c.heads * size))
+    """Return the size that `tokens` are padded to."""
+    return next(size for size in _texts(c) if size >= tokens)
+
+
+def _by_warps(maps: Tensor, tokens: int) -> Tensor:
+    """Return maps [H * T, d] in the order in which each warp's parts of the chunks are one head's."""
+    if tokens <= _HEAD:
+        return maps
+    parts = maps.view(-1, _WARPS, tokens // _HEAD, _HEAD, maps.shape[1])
+    return parts.transpose(1, 2).reshape(maps.shape)
 
 
 def _absorb(model: Transformer, condition: Condition) -> tuple[dict[str, Tensor], Tensor, int]:
@@ -195,8 +209,12 @@ def _absorb(model: Transformer, condition: Condition) -> tuple[dict[str, Tensor]
     keys, vals = cross[:, 0] * (_HEAD**-0.5 * math.log2(math.e)), cross[:, 1]  # [L, H, T, D]
     query = (layer.query.weight.view(c.heads, _HEAD, c.hidden) for layer in crosses)  # type: ignore[attr-defined]
     out = (layer.out.weight.view(c.hidden, c.heads, _HEAD) for layer in crosses)  # type: ignore[attr-defined]
-    queries = torch.stack([torch.bmm(k, w).flatten(0, 1) for k, w in zip(keys, query, strict=True)])  # [L, H * T, d]
-    values = torch.stack([torch.bmm(v, w.permute(1, 2, 0)).flatten(0, 1).t() for v, w in zip(vals, out, strict=True)])
+
+    def absorbed(of: Tensor, weight: Tensor) -> Tensor:
+        return _by_warps(torch.bmm(of, weight).flatten(0, 1), tokens)  # [H * T, d]
+
+    queries = torch.stack([absorbed(k, w) for k, w in zip(keys, query, strict=True)])
+    values = torch.stack([absorbed(v, w.permute(1, 2, 0)).t() for v, w in zip(vals, out, strict=True)])
     # As `weights.folded` does, but for all layers at once: a take waits for this.
     scale, shift = (torch.stack(each) for each in zip(*(layer.norm for layer in crosses), strict=True))  # [L, d]
     behind = torch.bmm(queries, shift[..., None], out_dtype=torch.float32)  # [L, H * T, 1]
@@ -239,10 +257,10 @@ def _kernel(
     c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype, device: torch.device
 ) -> kernels.Kernel:
     """Return the step's kernel for batches of one shape."""
-    memory = _memory(device)
-    constants = kernel_constants(c, batch, rows, tokens, dtype) | {"BLOCKS": _blocks(device), "MEMORY": memory}
-    binary = kernels.compiled("step.cu", constants, kernels.architecture(device))
-    return kernels.Kernel(binary, "step", device, _THREADS, memory)
+    architecture, blocks, memory = kernels.architecture(device), _blocks(device), _memory(device)
+    constants = kernel_constants(c, batch, rows, tokens, dtype) | device_constants(architecture, blocks, memory)
+    binary = kernels.compiled("step.cu", constants, architecture)
+    return kernels.Kernel(binary, "step", device, blocks, 32 * _WARPS + constants["OTHERS"], memory)
 
 
 def kernel_constants(c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype) -> dict[str, int]:
@@ -261,6 +279,12 @@ def kernel_constants(c: DecoderConfig, batch: int, rows: int, tokens: int, dtype
     }
 
 
+def device_constants(architecture: str, blocks: int, memory: int) -> dict[str, int]:
+    """Return the kernel's constants of a device with so many multiprocessors and bytes of shared memory a block."""
+    # Four warps beside those that compute, where these can be given their registers.
+    return {"BLOCKS": blocks, "MEMORY": memory, "OTHERS": 128 if architecture.endswith("a") else 32}
+
+
 def _blocks(device: torch.device) -> int:
     return torch.cuda.get_device_properties(device).multi_processor_count
 
@@ -272,5 +296,5 @@ def _memory(device: torch.device) -> int:
 
 
 def _room(c: DecoderConfig, rows: int, device: torch.device) -> bool:
-    """Whether a block's shared memory holds the sums and a ring of three slots."""
-    return rows * 2200 + c.layers * 32 + 8192 + 3 * 16_400 <= _memory(device)
+    """Whether a block's shared memory holds the sums and a ring of four slots."""
+    return rows * 2200 + c.layers * 32 + 8192 + 4 * 16_400 <= _memory(device)

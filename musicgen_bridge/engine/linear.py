@@ -76,16 +76,17 @@ def linear(weight: Tensor, dtype: torch.dtype, packed: bool = False, rounding: R
 
 
 class Dense:
-    """The plain map."""
+    """The plain map x Wᵀ + b."""
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         wide = weight.device.type == "cpu" and weight.shape[0] > weight.shape[1]
         # For a few rows the CPU reads a wide weight faster by its columns.
         self.weight = weight.t().contiguous().t() if wide else weight
+        self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Return x Wᵀ."""
-        return F.linear(x, self.weight)
+        """Return x Wᵀ + b."""
+        return F.linear(x, self.weight, self.bias)
 
 
 class Packed:
@@ -101,9 +102,14 @@ class Packed:
         """The weight [out, in]."""
         return kernels.unpack(self.packed)
 
+    def unpacked(self) -> Dense:
+        """Return the same map in plain order, a copy."""
+        weight = self.weight
+        return Dense(weight, None if self.bias is None else self.bias.to(weight.dtype))
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return x Wᵀ + b."""
-        return F.linear(x, self.weight, None if self.bias is None else self.bias.to(x))
+        return self.unpacked()(x)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,8 @@ from torch.nn import functional as F
 
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.config import DecoderConfig
-from musicgen_bridge.engine.weights import CrossAttention, DecoderWeights, Layer
+from musicgen_bridge.engine.linear import Packed
+from musicgen_bridge.engine.weights import CrossAttention, DecoderWeights, Layer, unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class Transformer:
         self.positions = sinusoids(positions, config.hidden).to(self.device, self.dtype)
         size = config.vocab + 1
         self._shelf = torch.arange(0, config.codebooks * size, size, device=self.device)[:, None]  # [K, 1]
+
+    def unpacked(self) -> Transformer:
+        """Return the same decoder with its weights in plain order; raises torch.OutOfMemoryError."""
+        if not isinstance(self.weights.heads, Packed):
+            return self
+        same = copy(self)
+        same.weights = unpacked(self.weights)
+        return same
 
     def embed(self, codes: Tensor) -> Tensor:
         """Return the summed embeddings [B, T, d] of `codes` [B, K, T]."""

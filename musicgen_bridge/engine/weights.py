@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -123,6 +123,29 @@ def folded(norm: Affine, weight: Tensor, dtype: torch.dtype) -> tuple[Affine, Pa
     wide = weight.float()
     plain = Affine(torch.ones_like(norm.weight), torch.zeros_like(norm.bias))
     return plain, Packed((wide * scale).to(dtype), wide @ shift)
+
+
+def unpacked(weights: DecoderWeights) -> DecoderWeights:
+    """Return the weights with what a step reads in plain order, for which packed maps are copied."""
+
+    def plain(each: Linear) -> Linear:
+        return each.unpacked() if isinstance(each, Packed) else each
+
+    def cross(each: CrossAttention) -> CrossAttention:
+        return replace(each, query=plain(each.query), out=plain(each.out))
+
+    layers = (
+        replace(
+            layer,
+            qkv=plain(layer.qkv),
+            out=plain(layer.out),
+            cross=layer.cross and cross(layer.cross),
+            up=plain(layer.up),
+            down=plain(layer.down),
+        )
+        for layer in weights.layers
+    )
+    return replace(weights, layers=tuple(layers), heads=plain(weights.heads))
 
 
 def decoder(

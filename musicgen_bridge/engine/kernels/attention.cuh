@@ -60,8 +60,7 @@ __device__ __forceinline__ void attend(const Step& p, Shared& s, Ring& at, u32 t
       const uint4 key[2] = {slot[0], slot[32]};
       const uint4 value[2] = {slot[PIECE / 16], slot[PIECE / 16 + 32]};
       __syncwarp();
-      if (lane == 0)
-        asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address(at.empty())) : "memory");
+      if (lane == 0) arrive(at.empty());
       at.next();
       float score[2];
 #pragma unroll

@@ -21,31 +21,33 @@ from musicgen_bridge.errors import InternalError
 
 @cache
 def available(device: torch.device) -> bool:
-    """Whether kernels can be compiled for the device and run: CUDA, Hopper or later, with NVIDIA's bindings."""
-    if device.type != "cuda" or torch.version.hip or torch.cuda.get_device_capability(device) < (9, 0):
+    """Whether kernels can be compiled for the device and run: CUDA, Ampere or later, with NVIDIA's bindings."""
+    if device.type != "cuda" or torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     try:
         from cuda.bindings import driver, nvrtc  # noqa: F401
     except ImportError:
         return False
-    return True
+    major, minor = torch.cuda.get_device_capability(device)
+    known: list[int] = _checked(nvrtc.nvrtcGetSupportedArchs())
+    return 10 * major + minor in known
 
 
 def architecture(device: torch.device) -> str:
-    """Return what NVRTC calls the device, such as "sm_90a"."""
+    """Return what NVRTC calls the device, with all that it has, such as "sm_86" or "sm_90a"."""
     major, minor = torch.cuda.get_device_capability(device)
-    return f"sm_{major}{minor}{'a' if major == 9 else ''}"
+    return f"sm_{major}{minor}{'a' if major in (9, 10) else ''}"
 
 
 class Kernel:
-    """A kernel of one device, launched with a block on every multiprocessor, all of them at once."""
+    """A kernel of one device, launched with all of its blocks at once."""
 
-    def __init__(self, binary: bytes, name: str, device: torch.device, threads: int, shared: int) -> None:
+    def __init__(self, binary: bytes, name: str, device: torch.device, blocks: int, threads: int, shared: int) -> None:
         """`binary` is for the device's architecture; `shared` are the bytes of a block's dynamic shared memory."""
         from cuda.bindings import driver
 
         self._driver = driver
-        self._blocks = torch.cuda.get_device_properties(device).multi_processor_count
+        self._blocks = blocks
         self._threads = threads
         self._shared = shared
         self._device = device
@@ -69,7 +71,8 @@ class Kernel:
 def compiled(source: str, constants: Mapping[str, int], architecture: str) -> bytes:
     """Return the machine code of a `.cu` file beside this one, with `constants` defined; from the cache if it is there.
 
-    Raises InternalError, with the compiler's words, where it does not compile.
+    For an architecture of PTX, such as "compute_80", it is that, of which the driver makes machine code. Raises
+    InternalError, with the compiler's words, where it does not compile.
     """
     from cuda.bindings import nvrtc
 
@@ -99,8 +102,12 @@ def _compile(text: str, name: str, headers: Mapping[str, str], options: list[str
         nvrtc.nvrtcGetProgramLog(program, log)
         words = bytes(log).decode(errors="replace").strip("\0")
         raise InternalError(f"{name} does not compile here; set kernels to off until this is mended. {words}")
-    binary = bytearray(_checked(nvrtc.nvrtcGetCUBINSize(program)))
-    _checked(nvrtc.nvrtcGetCUBIN(program, binary))
+    if any("compute_" in option for option in options):
+        binary = bytearray(_checked(nvrtc.nvrtcGetPTXSize(program)))
+        _checked(nvrtc.nvrtcGetPTX(program, binary))
+    else:
+        binary = bytearray(_checked(nvrtc.nvrtcGetCUBINSize(program)))
+        _checked(nvrtc.nvrtcGetCUBIN(program, binary))
     nvrtc.nvrtcDestroyProgram(program)
     return bytes(binary)
 

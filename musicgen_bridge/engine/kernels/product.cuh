@@ -113,8 +113,7 @@ template <int K, int N, class Input, class Outcome, class Write> __device__ __fo
 #pragma unroll
       for (int i = 0; i < SLOTS; i++)
         if (has(i)) {
-          if (l.tid % 32 == 0)
-            asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address(read.empty())) : "memory");
+          if (l.tid % 32 == 0) arrive(read.empty());
           read.next();
         }
 #pragma unroll

@@ -65,4 +65,4 @@ struct Shared {
 };
 constexpr int BEFORE = (sizeof(Shared) + 127) / 128 * 128;  // bytes before the ring
 constexpr int RING = (MEMORY - BEFORE) / (SLOT + 16);      // slots, each with two barriers behind the ring
-static_assert(RING > 2, "there is no room for weights");
+static_assert(RING >= 4, "a product takes four slots at once");

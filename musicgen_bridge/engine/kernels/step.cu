@@ -26,9 +26,9 @@
 // were passed on straight to the registers that the products take them from. A layer norm is part of the product behind
 // it (see `Normed`), so that nobody waits for it.
 //
-// Constants given on the compiler's command line: HIDDEN FFN HEADS LAYERS BOOKS VOCAB BATCH ROWS TEXT BLOCKS MEMORY
-// BF16. MEMORY is what a block has of shared memory, in bytes.
-// TEXT is 0 for models without cross-attention, else 32 or 64 tokens; rows are BATCH conditioned ones, then null ones.
+// Constants given on the compiler's command line: HIDDEN FFN HEADS LAYERS BOOKS VOCAB BATCH ROWS TEXT BLOCKS OTHERS
+// MEMORY BF16. OTHERS are a block's threads that don't compute, MEMORY is what it has of shared memory, in bytes.
+// TEXT is 0 for models without cross-attention, else 32, 64 or 128 tokens; rows are BATCH conditioned ones, then null ones.
 
 #include "attention.cuh"
 #include "codes.cuh"
@@ -37,33 +37,32 @@
 
 constexpr int blocks(int pieces) { return pieces < BLOCKS ? pieces : BLOCKS; }
 
-// Registers are dealt out anew between the warps that compute and the four of the stream, of which three only lend.
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+// Where registers can be dealt out anew, the warps that compute get most of those of four others, of which one streams.
+#if OTHERS == 128
 #define REGISTERS(change, count) asm volatile("setmaxnreg." #change ".sync.aligned.u32 %0;" ::"n"(count))
 #else
 #define REGISTERS(change, count)
 #endif
 
-extern "C" __global__ void __launch_bounds__(THREADS + 128, 1) step(const Step p) {
+extern "C" __global__ void __launch_bounds__(THREADS + OTHERS, 1) step(const Step p) {
   extern __shared__ __align__(128) char memory[];
   Shared& s = *(Shared*)memory;
   Ring at{memory + BEFORE};
-  for (int i = threadIdx.x; i < LAYERS * 4; i += THREADS + 128) s.weights[i] = p.weights[i];
+  for (int i = threadIdx.x; i < LAYERS * 4; i += THREADS + OTHERS) s.weights[i] = p.weights[i];
   if (threadIdx.x < ROWS) {
     s.start[threadIdx.x] = (int)p.start[threadIdx.x];
     for (int i = 0; i < 3; i++) s.rows[threadIdx.x][i] = p.rows[3 * threadIdx.x + i];
   }
   if (threadIdx.x == 0) {
-    for (Ring i = at; !i.turn; i.next()) {
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(address(i.full())));
-      asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address(i.empty())), "r"(WARPS));
-    }
+    for (Ring i = at; !i.turn; i.next()) ready(i.full(), SENDERS), ready(i.empty(), WARPS);
+#if __CUDA_ARCH__ >= 900
     asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async.shared::cta;" ::: "memory");
+#endif
   }
   __syncthreads();
   if (threadIdx.x >= THREADS) {
     REGISTERS(dec, 40);
-    if (threadIdx.x == THREADS) stream(p, s, at);
+    if (threadIdx.x < THREADS + SENDERS) stream(p, s, at);
     return;
   }
 

@@ -3,10 +3,26 @@
 
 #include "words.cuh"
 
+// Since Hopper a thread has a unit of the multiprocessor copy whole pieces; before, a warp's lanes copy 16 bytes each.
+#if __CUDA_ARCH__ >= 900
+#define WAIT "mbarrier.try_wait.parity.shared::cta.b64"
+constexpr int SENDERS = 1;  // threads, of which each tells a slot's barrier that what it brings is there
+#else
+#define WAIT "mbarrier.test_wait.parity.shared.b64"
+constexpr int SENDERS = 32;
+#endif
+
+__device__ __forceinline__ void ready(u64* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(address(barrier)), "r"(arrivals) : "memory");
+}
+
 __device__ __forceinline__ void wait(u64* barrier, u32 parity) {
-  asm volatile(
-      "{.reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again;}"
-      ::"r"(address(barrier)), "r"(parity) : "memory");
+  asm volatile("{.reg .pred done; again: " WAIT " done, [%0], %1; @!done bra again;}"
+               ::"r"(address(barrier)), "r"(parity) : "memory");
+}
+
+__device__ __forceinline__ void arrive(u64* barrier) {
+  asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(address(barrier)) : "memory");
 }
 
 struct Ring {
@@ -33,9 +49,16 @@ struct Turn {
 __device__ __forceinline__ void bring(u32 slot, const char* from, u32 bytes, u32 full) {
   u64 once;  // the weights would drive what blocks pass to each other out of the cache
   asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(once));
+#if __CUDA_ARCH__ >= 900
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"
       ::"r"(slot), "l"(from), "r"(bytes), "r"(full), "l"(once) : "memory");
+#else
+#pragma unroll 8
+  for (u32 i = threadIdx.x % 32 * 16; i < bytes; i += 32 * 16)
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;"
+                 ::"r"(slot + i), "l"(from + i), "l"(once) : "memory");
+#endif
 }
 
 // How a product of N outputs and K is cut: a block's units, and how many units and chunks share a slot.
@@ -62,8 +85,17 @@ struct Stream {
       wait(awaited.full(), awaited.turn);
       awaited.next();
     }
+#if __CUDA_ARCH__ >= 900
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(full), "r"(bytes) : "memory");
+#endif
     return full;
+  }
+  // Go to the next slot once this one's pieces are on their way.
+  __device__ __forceinline__ void next(u32 full) {
+#if __CUDA_ARCH__ < 900
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(full) : "memory");
+#endif
+    at.next();
   }
 };
 
@@ -81,7 +113,7 @@ template <int K, int N> __device__ __forceinline__ void send(const u16* weights,
         const u32 full = to.prepare(bytes << two), slot = address(to.at.here());
         bring(slot, unit, bytes, full);
         if (two) bring(slot + PIECE, unit + (u64)BLOCKS * K * 16, bytes, full);
-        to.at.next();
+        to.next(full);
       }
     }
   to.turn.past(C::UNITS);
@@ -112,7 +144,7 @@ __device__ __forceinline__ void send_past(const Step& p, const Shared& s, int la
       const u32 full = to.prepare(2 * bytes), slot = address(to.at.here());
       bring(slot, (const char*)(keys + (u64)at * HEAD), bytes, full);
       bring(slot + PIECE, (const char*)(keys + plane + (u64)at * HEAD), bytes, full);
-      to.at.next();
+      to.next(full);
     }
   }
 }
