@@ -79,7 +79,7 @@ RENDER_KEYS = table(
     Key("fill_start", "f", "where that section begins, in seconds", 0, 86_400),
     Key("fill_end", "f", "where it ends, in seconds", 0, 86_400),
     Key("take", "s", "absolute path of an earlier stem that is cut anew from its raw take; nothing is generated then"),
-    Key("shift_beats", "f", "how many quarter notes later in its raw take it begins; negative is earlier", -64, 64),
+    Key("shift_beats", "f", "by how many quarter notes what it plays comes earlier; negative is later", -64, 64),
     Key("shift_ms", "f", "the same in milliseconds; both add up", -30_000, 30_000),
     Key("variations", "i", "how many takes of the same prompt, as one batch", 1, MAX_STEMS),
     Key("best_of", "i", "how many takes are made of each stem, of which the best is kept", 1, MAX_STEMS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from musicgen_bridge.control.midi_ports import OWN, Ports
 from musicgen_bridge.errors import ArgumentError, DiskError, ExistsError
 
 PATIENCE_S = 60.0
+START_MIDI = "connect the controller and " + (
+    "load ALSA's sequencer (sudo modprobe snd-seq)" if sys.platform == "linux" else "start the system's MIDI service"
+)
 SILENT = f"nothing came for {PATIENCE_S:.0f} s; see that the controller is connected and no other program has it"
 
 
@@ -29,7 +33,8 @@ def run(folder: Path, tell: Callable[[str], None]) -> Path:
     try:
         ports.open()
     except (OSError, ImportError) as error:
-        raise ArgumentError(f"this machine has no MIDI system: {error}") from error
+        why = str(error).rstrip(".") or type(error).__name__
+        raise ArgumentError(f"this machine has no MIDI system: {why}; {START_MIDI}, then learn again") from error
     with contextlib.closing(ports):
         tell(f"Connected: {', '.join(name for name in ports.inputs if name != OWN) or 'no controller yet'}")
         port, first = _first_press(ports, heard)
@@ -43,7 +48,7 @@ def run(folder: Path, tell: Callable[[str], None]) -> Path:
         with path.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     except OSError as error:
-        raise DiskError(f"{path} can't be written: {error}") from error
+        raise DiskError(f"{path} can't be written ({error}); allow it or name another folder with --presets") from error
     return path
 
 

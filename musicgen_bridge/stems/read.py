@@ -35,12 +35,12 @@ class Recording:
 
 
 def read_audio(
-    path: Path, *, start: float = 0.0, end: float | None = None, max_seconds: float, keys: str = "melody"
+    path: Path, *, start: float = 0.0, end: float | None = None, max_seconds: float, keys: str | None = "melody"
 ) -> Recording:
     """Return a recording from `start` to `end` (seconds; None is its end), at most `max_seconds` of it.
 
     `path` is one that `Roots.readable` returned; any format of libsndfile is read. The render keys `keys`_start and
-    `keys`_end name the section, says the error's text.
+    `keys`_end name the section, says the error's text; with None there are no such keys.
 
     Raises:
         PathError: it is no plain file or may not be read.
@@ -56,9 +56,9 @@ def read_audio(
                 "name a section inside"
             )
         if stop - start > max_seconds + _TOLERANCE:
+            how = f"give {keys}_start and {keys}_end" if keys else "cut a part out of it"
             raise AudioError(
-                f"{shown(path)} is {_clock(stop - start)} long; give {keys}_start and {keys}_end, "
-                f"at most {max_seconds / 60:g} minutes"
+                f"{shown(path)} is {_clock(stop - start)} long; {how}, at most {max_seconds / 60:g} minutes"
             )
         first = int(start * file.samplerate)
         return _read(file, path, first, min(round(stop * file.samplerate), file.frames))

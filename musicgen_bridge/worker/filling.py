@@ -67,10 +67,10 @@ def begin_fill(request: RenderRequest, roots: Roots) -> Filling:
     """
     assert request.fill is not None and request.fill_end is not None
     path = roots.readable(request.fill)
-    recording = read_audio(path, max_seconds=MAX_SECONDS, keys="fill")
+    recording = read_audio(path, max_seconds=MAX_SECONDS, keys=None)
     length = recording.audio.shape[1] / recording.sample_rate
     if request.fill_end > length + 1e-3:
-        raise AudioError(f"{shown(path)} is {length:.3f} s long; fill_end lies behind its end")
+        raise AudioError(f"{shown(path)} is {length:.3f} s long; fill_end lies behind its end: end the section inside")
     section = Section(
         audio=recording.audio,
         sample_rate=recording.sample_rate,

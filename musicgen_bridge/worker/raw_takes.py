@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def _known(request: RenderRequest, report: dict[str, Any], seconds: float) -> Kn
     rate = request.bpm / bpm if bpm is not None and request.match else 1.0
     if not SLOWEST - 1e-6 <= rate <= FASTEST + 1e-6 and bpm is not None:
         raise ArgumentError(
-            f"the take was played at {bpm:.5g}; it can be cut anew at {SLOWEST * bpm:.5g} to {FASTEST * bpm:.5g}"
+            f"the take was played at {bpm:.5g}; it can be cut anew at {SLOWEST * bpm:.5g} to {FASTEST * bpm:.5g}: "
+            "name such a tempo"
         )
     beat = 60 / request.bpm
     shift = request.shift_beats * beat + request.shift_ms / 1000  # seconds of the stem
@@ -69,18 +71,26 @@ def _known(request: RenderRequest, report: dict[str, Any], seconds: float) -> Kn
     if began is None and not shift:
         return Known(begins_s=None, bpm=bpm, grid=grid)
     begins = (began or 0.0) + shift * rate
-    if begins < min(-_EARLY, began or 0.0):
-        room = (began or 0.0) / rate
-        raise ArgumentError(
-            f"the raw take begins {room / beat:.2f} beats ({1000 * room:.0f} ms) before the stem; shift no further back"
-        )
     bar = float(request.signature.quarters) * beat
-    left = (seconds - begins) / rate
-    if request.duration - left > max(bar, report["short_s"] / rate) + 1e-3:
-        raise ArgumentError(
-            f"from there the raw take holds {max(0.0, left) / bar:.2f} bars; ask for at most one bar more"
-        )
+    longest = (seconds - begins) / rate + max(bar, report["short_s"] / rate)
+    late = request.duration > longest + 1e-3
+    if begins < min(-_EARLY, began or 0.0) or (late and shift):
+        least, most = min(0.0, -(began or 0.0) / rate), longest - request.duration + shift
+        raise ArgumentError(_range_of(least, most, beat) if most > least else _longest(longest + shift - least, bar))
+    if late:
+        raise ArgumentError(_longest(longest, bar))
     return Known(begins_s=begins, bpm=bpm, grid=grid)
+
+
+def _range_of(least: float, most: float, beat: float) -> str:
+    """Say between which shifts, in seconds of the stem, the raw take can be cut; rounded to the inside."""
+    beats = f"{math.ceil(100 * least / beat) / 100 + 0.0:g} to {math.floor(100 * most / beat) / 100 + 0.0:g} beats"
+    milliseconds = f"{math.ceil(1000 * least)} to {math.floor(1000 * most)} ms"
+    return f"what the model played is enough for a shift of {beats} ({milliseconds}; more is earlier): ask for these"
+
+
+def _longest(seconds: float, bar: float) -> str:
+    return f"what the model played is enough for {math.floor(100 * seconds / bar) / 100:g} bars: ask for no more"
 
 
 def _grid(request: RenderRequest, report: dict[str, Any]) -> Grid | None:

@@ -29,7 +29,9 @@ def with_length(request: RenderRequest, recording: Recording) -> RenderRequest:
     else:
         request = replace(request, seconds=recording.audio.shape[1] / recording.sample_rate)
     if request.duration > MAX_SECONDS:
-        raise AudioError(f"the recording makes {request.duration:.0f} s of bars; give bars, fewer than these")
+        raise AudioError(
+            f"the recording makes {request.duration:.0f} s of bars; give bars, for at most {MAX_SECONDS:.0f} s"
+        )
     return request
 
 

@@ -50,7 +50,7 @@ def test_a_take_is_cut_anew_from_python_and_from_the_shell(daemon, take) -> None
 def test_outside_of_its_limits_one_line_says_how_far_it_goes(daemon, take) -> None:
     ran = run("recut", take.path, "--bars", 8, "--port", daemon.port)
     assert ran.returncode == 2
-    assert ran.stderr.splitlines()[-1].startswith("E_ARGS from there the raw take holds ")
+    assert ran.stderr.splitlines()[-1].startswith("E_ARGS what the model played is enough for ")
     with daemon.client() as bridge, pytest.raises(ArgumentError, match="it can be cut anew at"):
         bridge.render({"take": take.path, "bpm": 300.0}, address="/musicgen/recut")
 

@@ -1,12 +1,14 @@
 """Map files: the shipped ones, what a file may say, which one a port gets, and one that is learned from the pads."""
 
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from musicgen_bridge.asking.presets import shipped
 from musicgen_bridge.control.controllers import CANCEL, CONTROL, NOTE, Maps, Pad, matches, read_map
-from musicgen_bridge.control.learn import device, learn
+from musicgen_bridge.control.learn import device, learn, run
 from musicgen_bridge.errors import ArgumentError
 from tests.conftest import COMMAND, PATIENCE_S
 from tests.jackd import Controller, jack_server
@@ -150,6 +152,15 @@ def test_a_learned_map_says_what_was_pressed(tmp_path):
 def test_learning_ends_when_nothing_comes():
     with pytest.raises(ArgumentError, match="nothing came"):
         learn("Grid", "Grid*", iter([note(36)]), lambda line: None, lights=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or Path("/dev/snd/seq").exists(), reason="there is a MIDI system")
+def test_learning_without_a_midi_system_says_what_to_start(tmp_path, monkeypatch):
+    monkeypatch.delenv("MIDO_BACKEND", raising=False)
+    with pytest.raises(
+        ArgumentError, match=r"no MIDI system: .*; connect .* \(sudo modprobe snd-seq\), then learn again"
+    ):
+        run(tmp_path, lambda line: None)
 
 
 def test_learn_asks_a_real_controller_and_the_map_is_found(tmp_path):

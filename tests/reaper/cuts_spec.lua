@@ -112,7 +112,7 @@ describe("a take of two bars at 120", function()
   it("says how far it can be moved, and stays as it is", function()
     act("recut", { "-40", "", "", "", "" })
     assert.equal(1, #world.boxes)
-    assert.truthy(world.boxes[1]:find("shift no further back", 1, true), world.boxes[1])
+    assert.truthy(world.boxes[1]:find("for a shift of", 1, true), world.boxes[1])
     assert.equal(1, #item.takes)
   end)
 

@@ -97,6 +97,8 @@ def test_the_end_of_three_hours_is_read_and_the_whole_is_not(tmp_path: Path):
     assert read_audio(path, start=9_000.0, end=9_005.0, max_seconds=TEN_MINUTES).audio.shape == (1, 20_000)
     with pytest.raises(AudioError, match="is 3:00:00 long; give melody_start and melody_end, at most 10 minutes"):
         read_audio(path, max_seconds=TEN_MINUTES)
+    with pytest.raises(AudioError, match="is 3:00:00 long; cut a part out of it, at most 10 minutes"):
+        read_audio(path, max_seconds=TEN_MINUTES, keys=None)
     with pytest.raises(AudioError, match=r"is 0:10:00\.5 long"):
         read_audio(path, start=10.0, end=610.5, max_seconds=TEN_MINUTES)
 

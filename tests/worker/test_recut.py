@@ -182,9 +182,13 @@ def test_a_take_without_matching_begins_with_its_first_sample_and_can_be_moved(w
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"shift_beats": -3.0}, r"begins 1\.\d\d beats \(\d+ ms\) before the stem; shift no further back"),
-        ({"shift_beats": 12.0}, r"from there the raw take holds 2\.\d\d bars; ask for at most one bar more"),
-        ({"bars": 8.0}, r"holds [45]\.\d\d bars"),
+        (
+            {"shift_beats": -3.0},
+            r"for a shift of -1\.\d+ to \d\.?\d* beats \(-\d+ to \d+ ms; more is earlier\): ask for",
+        ),
+        ({"shift_beats": 12.0}, r"for a shift of -1\.\d+ to \d\.?\d* beats"),
+        ({"bars": 8.0}, r"is enough for [56]\.?\d* bars: ask for no more"),
+        ({"bars": 8.0, "shift_beats": 1.0}, r"is enough for [56]\.?\d* bars: ask for no more"),
         ({"bpm": 190.0}, r"was played at 118; it can be cut anew at 94\.\d+ to 147\.\d+"),
         ({"bpm": 60.0}, "was played at 118"),
     ],
@@ -194,6 +198,18 @@ def test_outside_of_the_raw_take_it_says_how_far_it_goes(worker, roots, stem, so
     with pytest.raises(ArgumentError, match=says):
         recut(worker, roots, stem, **values)
     assert files(song) == before
+
+
+@pytest.mark.parametrize("asked", [{"shift_beats": 64.0}, {"shift_ms": -30_000.0}, {"shift_beats": 2.5, "bars": 5.5}])
+def test_the_shifts_that_it_says_are_the_furthest_that_there_are(worker, roots, stem, asked) -> None:
+    with pytest.raises(ArgumentError) as refused:
+        recut(worker, roots, stem, **asked)
+    least, most = map(float, re.findall(r"shift of (\S+) to (\S+) beats", refused.value.text)[0])
+    bars = {name: value for name, value in asked.items() if name == "bars"}
+    for shift, beyond in ((least, -0.2), (most, 0.02)):  # 50 ms of silence may stand before the raw take
+        recut(worker, roots, stem, shift_beats=shift, **bars)
+        with pytest.raises(ArgumentError, match="for a shift of"):
+            recut(worker, roots, stem, shift_beats=shift + beyond, **bars)
 
 
 def test_without_its_raw_take_it_says_so(worker, roots, stem) -> None:

@@ -6,18 +6,18 @@ import { Failure } from "./wire.js";
 /** Return the fields that cut a take anew, or null where nothing was generated, or what was is split. */
 export function cutAnew(wire, take) {
   if (["fit", "fill"].includes(take.mode) || take.request.separate) return null;
-  const field = (name, label, low, high) => {
-    const input = el("input", { type: "number", name, min: low, max: high, step: "any" });
+  const field = (name, label, low, high, title = "") => {
+    const input = el("input", { type: "number", name, min: low, max: high, step: "any", title });
     return el("label", { class: "inline" }, input, ` ${label}`);
   };
   const fields = [
-    field("shift_beats", "beats later", -64, 64),
+    field("shift_beats", "beats earlier", -64, 64, "what sounded on two sounds on one; negative is later"),
     field("bars", "bars", 1 / 64, 1024),
     field("bpm", "BPM", 20, 400),
   ];
   const cut = async () => {
     const given = fields.map((label) => label.firstChild).filter(({ value }) => value !== "");
-    if (!given.length) throw new Failure("E_ARGS", "say by how many beats it begins later, or another length or tempo");
+    if (!given.length) throw new Failure("E_ARGS", "say by how many beats it comes earlier (negative is later), or another length or tempo");
     await wire.request("recut", { take: take.path, ...Object.fromEntries(given.map(({ name, value }) => [name, Number(value)])) });
     say("queued to be cut anew");
   };
