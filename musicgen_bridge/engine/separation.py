@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import scipy
 import soxr
 import torch
-from scipy import ndimage, signal
 
 from musicgen_bridge.engine.device import memory
 from musicgen_bridge.errors import ModelError
@@ -65,12 +65,12 @@ def harmonic_lead(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     length = audio.shape[-1]
     size = 2 ** round(math.log2(0.046 * sample_rate))  # 46 ms: 2048 samples at 44.1 kHz
     mono = np.pad(audio.mean(axis=0), (0, max(0, size - length)))
-    mono = signal.sosfiltfilt(signal.butter(4, 180, "highpass", fs=sample_rate, output="sos"), mono)
-    transform = signal.ShortTimeFFT(signal.windows.hann(size, sym=False), hop=size // 4, fs=sample_rate)
+    mono = scipy.signal.sosfiltfilt(scipy.signal.butter(4, 180, "highpass", fs=sample_rate, output="sos"), mono)
+    transform = scipy.signal.ShortTimeFFT(scipy.signal.windows.hann(size, sym=False), hop=size // 4, fs=sample_rate)
     spectrum = transform.stft(mono)  # [F, T]
     magnitude = np.abs(spectrum).astype(np.float32)
-    harmonic = ndimage.median_filter(magnitude, size=(1, 31)) ** 2  # over 0.36 s
-    percussive = ndimage.median_filter(magnitude, size=(17, 1)) ** 2  # over 370 Hz
+    harmonic = scipy.ndimage.median_filter(magnitude, size=(1, 31)) ** 2  # over 0.36 s
+    percussive = scipy.ndimage.median_filter(magnitude, size=(17, 1)) ** 2  # over 370 Hz
     mask = harmonic / np.maximum(harmonic + percussive, np.finfo(np.float32).tiny)
     return transform.istft(spectrum * mask, k1=len(mono))[None, :length].astype(np.float32)
 
@@ -121,9 +121,9 @@ def within_full_scale(stems: dict[str, np.ndarray], sample_rate: int, *, loop: b
         return stems
     reach = round(_REACH_S * sample_rate)
     mode = "wrap" if loop else "nearest"
-    gain = ndimage.minimum_filter1d(gain, 2 * reach + 1, mode=mode)
+    gain = scipy.ndimage.minimum_filter1d(gain, 2 * reach + 1, mode=mode)
     for _ in range(2):  # no further in all than the minimum, so it stays under it
-        gain = ndimage.uniform_filter1d(gain, 2 * (reach // 2) + 1, mode=mode)
+        gain = scipy.ndimage.uniform_filter1d(gain, 2 * (reach // 2) + 1, mode=mode)
     turned = {name: (stem * gain).astype(np.float32) for name, stem in others.items()}
     turned["other"] = mix - sum(turned.values())
     return {name: turned[name] for name in stems}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import solve_toeplitz
-from scipy.signal import lfilter
+import scipy
 
 from musicgen_bridge.match.novelty import RATE, Floats
 
@@ -73,8 +72,8 @@ def _unforeseen(audio: Floats, beat: int) -> Floats | None:
     before = audio[first - _LEARNT : first] * np.hanning(_LEARNT)
     correlation = np.correlate(before, before, "full")[_LEARNT - 1 : _LEARNT + _ORDER]
     correlation[0] = correlation[0] * (1 + 1e-9) + 1e-9
-    ahead = solve_toeplitz(correlation[:-1], correlation[1:])
-    left = lfilter(np.concatenate([[1.0], -ahead]), 1.0, audio[first - _ORDER : last])[_ORDER:]
+    ahead = scipy.linalg.solve_toeplitz(correlation[:-1], correlation[1:])
+    left = scipy.signal.lfilter(np.concatenate([[1.0], -ahead]), 1.0, audio[first - _ORDER : last])[_ORDER:]
     energy = np.mean(left.reshape(-1, _STEP) ** 2, axis=1) + 1e-10
     return energy + _HIDES * np.convolve(energy, np.full(8, 1 / 8), "valid").max()
 

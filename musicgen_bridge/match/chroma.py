@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from musicgen_bridge.match.novelty import RATE, Floats, spectrogram
 
@@ -27,8 +27,8 @@ def chroma(audio: Floats) -> Floats:
     bins = bins[kept]
     magnitudes = np.concatenate([block[:, kept] for block in spectrogram(audio, _WINDOW, HOP)])
     energy = np.log1p(300 / _WINDOW * magnitudes)  # [frames, bins]
-    lasting = median_filter(energy, (9, 1))
-    peaks = np.maximum(lasting - median_filter(lasting, (1, 15)), 0)
+    lasting = scipy.ndimage.median_filter(energy, (9, 1))
+    peaks = np.maximum(lasting - scipy.ndimage.median_filter(lasting, (1, 15)), 0)
     return (peaks @ _to_pitch_classes(bins)).astype(np.float64)
 
 

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import pyloudnorm
+import scipy
 import sf_limiter
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from musicgen_bridge.match.resample import Audio, pieces, resampled
 
@@ -91,6 +90,8 @@ def _block_power(parts: Iterable[NDArray], channels: int) -> NDArray[np.float64]
 
     The figures are pyloudnorm's, whose own meter wants the whole at once, three times over.
     """
+    import pyloudnorm  # and with it scipy.signal, which takes a second
+
     meter = pyloudnorm.Meter(_METER_RATE, filter_class="DeMan")
     filters = list(meter._filters.values())
     states = [np.zeros((channels, 2)) for _ in filters]
@@ -107,7 +108,7 @@ def _block_power(parts: Iterable[NDArray], channels: int) -> NDArray[np.float64]
     for part in parts:
         weighted = part
         for index, one in enumerate(filters):
-            weighted, states[index] = lfilter(one.b, one.a, weighted, zi=states[index])
+            weighted, states[index] = scipy.signal.lfilter(one.b, one.a, weighted, zi=states[index])
             weighted = one.passband_gain * weighted
         kept, end = np.concatenate([kept, weighted], axis=1), end + part.shape[1]
         while bounds()[1] <= end:

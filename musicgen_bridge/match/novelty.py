@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.fft import rfft
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +42,7 @@ def spectrogram(audio: Floats, window: int, hop: int) -> Iterator[NDArray[np.flo
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
     taper = np.hanning(window).astype(np.float32)
     for first in range(0, len(frames), _BLOCK):
-        yield np.abs(rfft(frames[first : first + _BLOCK] * taper, axis=1))
+        yield np.abs(scipy.fft.rfft(frames[first : first + _BLOCK] * taper, axis=1))
 
 
 def novelty(audio: Floats) -> Novelty:
@@ -61,7 +60,7 @@ def novelty(audio: Floats) -> Novelty:
     strict = np.maximum(bands - widest, 0)
     onsets = _peaks(strict.sum(axis=1)) + 0.5 * _peaks(growth.sum(axis=1))
     return Novelty(
-        onsets=gaussian_filter1d(onsets, 0.8),
+        onsets=scipy.ndimage.gaussian_filter1d(onsets, 0.8),
         bass=_peaks(growth[:, centres < 180].sum(axis=1)),
         treble=_peaks(growth[:, centres > 900].sum(axis=1)),
         level=_level_jumps(audio, len(bands)),
@@ -81,13 +80,13 @@ def _filterbank() -> tuple[NDArray[np.float32], Floats]:
 
 def _peaks(strength: NDArray) -> Floats:
     """Take away the mean of the second around each frame, clip at 0, and scale to unit RMS."""
-    above = np.maximum(strength - uniform_filter1d(strength, int(FRAMES)), 0).astype(np.float64)
+    above = np.maximum(strength - scipy.ndimage.uniform_filter1d(strength, int(FRAMES)), 0).astype(np.float64)
     return _unit(above)
 
 
 def _level_jumps(audio: Floats, frames: int) -> Floats:
     """How far the RMS level (25 ms) grows within the 30 ms after each frame, in the same scale as the others."""
-    power = uniform_filter1d(audio**2, 400)[::HOP]
+    power = scipy.ndimage.uniform_filter1d(audio**2, 400)[::HOP]
     level = np.sqrt(np.maximum(power, 0))
     level = np.pad(level, (0, frames + 6), mode="edge")[: frames + 6]
     return _unit(np.maximum(level[6:] - level[:-6], 0))

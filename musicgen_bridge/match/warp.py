@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.fft import irfft, rfft
 
 from musicgen_bridge.match.novelty import Floats
 from musicgen_bridge.match.resample import Audio
@@ -74,7 +74,7 @@ def warp(audio: Audio, sample_rate: int, source: Callable[[float], float], secon
         links = _links(heard, lagging, np.concatenate([before, heard[:, :-1]], axis=1), pace)
         turns = _turns(links, turn)
         before, turn = heard[:, -1:], turns[-1]
-        made = np.fft.fftshift(irfft(heard * turns, size, axis=-1), axes=-1) * (window / 1.5)
+        made = np.fft.fftshift(scipy.fft.irfft(heard * turns, size, axis=-1), axes=-1) * (window / 1.5)
         for index in range(made.shape[1]):
             begin = (first + index) * hop
             out[:, begin : begin + size] += made[:, index]
@@ -83,7 +83,7 @@ def warp(audio: Audio, sample_rate: int, source: Callable[[float], float], secon
 
 def _spectra(blocks: Audio, window: Audio) -> Spectra:
     """Return the spectra of blocks [..., size] whose phases are counted from their middle."""
-    return rfft(np.fft.ifftshift(blocks * window, axes=-1), axis=-1).astype(np.complex64)
+    return scipy.fft.rfft(np.fft.ifftshift(blocks * window, axes=-1), axis=-1).astype(np.complex64)
 
 
 def _links(heard: Spectra, lagging: Spectra, before: Spectra, pace: Floats) -> Spectra:

@@ -22,6 +22,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TextIO
 
 from musicgen_bridge.errors import BridgeError, CancelledError, InternalError
@@ -145,6 +146,8 @@ def main() -> int:
         out.fail(None, error)
         return 1
     out.say(**{"is": "ready"}, **_holds(worker))
+    # With it comes scipy.signal, which takes a second: it shall be there when the first take is matched.
+    threading.Thread(target=import_module, args=("pyloudnorm",), daemon=True, name="imports").start()
     while True:
         match commands.line.get(settings.unload_after or None):
             case Errand() as errand:

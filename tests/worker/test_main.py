@@ -37,3 +37,10 @@ def test_it_leaves_a_core_to_the_daemon_unless_the_threads_were_chosen(chosen: i
     assert found, log
     own = torchs_own(environment)
     assert int(found[1]) == (own if chosen else max(1, own - 1))
+
+
+def test_the_model_does_not_wait_for_what_matching_alone_imports() -> None:
+    code = "import sys, musicgen_bridge.worker.company; print([one for one in sys.modules if one.startswith('scipy.')])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "scipy.signal" not in ran.stdout
+    assert "scipy.ndimage" not in ran.stdout
