@@ -192,15 +192,16 @@ def _downbeat(grid: Grid, seconds: float, signature: Signature) -> float:
 
 
 def _prepared(audio: Audio, target: Target) -> Audio:
-    """Return a recording without its DC offset, which would cost headroom, and loud enough for a meter's gate.
+    """Return audio without its DC offset, which would click and cost headroom, a recording loud enough for a meter.
 
-    A take of the model's has no offset, and one that is so quiet is meant to be silent.
+    A take of the model's that is so quiet is meant to be silent.
     """
-    if not target.recorded or not (target.match or target.loop or target.loudness is not None):
+    if not (target.match or target.loop or target.loudness is not None):
         return audio
     audio = audio - audio.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
     peak = float(np.abs(audio).max())
-    return audio / np.float32(peak) if target.loudness is not None and 0 < peak < _QUIET else audio
+    quiet = target.recorded and target.loudness is not None and 0 < peak < _QUIET
+    return audio / np.float32(peak) if quiet else audio
 
 
 def _opened(grid: Grid) -> Grid:

@@ -136,7 +136,7 @@ def test_a_drone_is_not_stretched():
     out = match(drone, RATE, target(4, 126, sample_rate=RATE, loudness=None, loop=False))
     assert out.report.beatless
     assert (out.report.rate, out.report.bpm) == (1.0, 126)
-    assert np.array_equal(out.audio[:1000, 0], drone[0, :1000])
+    assert np.allclose(out.audio[:1000, 0], drone[0, :1000] - drone.mean(), atol=1e-6)
 
 
 def test_audio_that_is_too_short_repeats_its_last_bar_in_time():

@@ -96,6 +96,13 @@ def test_neither_an_offset_nor_a_faint_level_is_heard_in_the_stem(band, gain, of
     assert np.abs(out.audio.mean()) < 1e-3
 
 
+def test_an_offset_of_the_model_s_is_not_heard_in_the_stem_either(band):
+    audio = loop(band, 4)
+    clean, out = (match(each, RATE, target(4, 126.5)) for each in (audio, 0.4 * audio + np.float32(0.1)))
+    assert out.report.lufs == pytest.approx(clean.report.lufs, abs=0.2)
+    assert np.abs(out.audio.mean()) < 1e-3
+
+
 def test_what_a_model_leaves_silent_is_not_made_loud(band):
     faint = 1e-3 * loop(band, 4)
     assert np.abs(match(faint, RATE, target(4, 126.5)).audio).max() < 1e-3
