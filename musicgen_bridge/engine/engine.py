@@ -72,12 +72,12 @@ class Engine:
         The last two name other models, which `find` finds by their names on the hub.
         `device` is auto, cuda, mps or cpu; `dtype` is auto, float32, float16, bfloat16 or int8 and concerns the
         language model alone. On an x86 CPU float16 and int8 are what its weights are rounded to, and the rest is
-        float32. `fast` has kernels of our own where the GPU takes them; the portable path is their off switch and
-        their oracle. Raises ModelError where the folder is no MusicGen, ArgumentError where the device or the dtype is
-        not there, OutOfMemoryError where it is too small.
+        float32; on CUDA int8 is, and the rest is float16. `fast` has kernels of our own where the GPU takes them; the
+        portable path is their off switch and their oracle. Raises ModelError where the folder is no MusicGen,
+        ArgumentError where the device or the dtype is not there, OutOfMemoryError where it is too small.
         """
         where = device_called(device)
-        kind, rounding = computed(dtype, where)
+        kind, rounding = computed(dtype, where, fast)
         with opened(folder, where, find) as checkpoint:
             config = configs.parse(checkpoint.config)
             tokenizer = load_tokenizer(checkpoint.tokenizer, config.text)

@@ -67,7 +67,7 @@ class FusedStep:
         c, device = model.config, model.device
         absorbed, heard, tokens = _absorb(model, condition)
         places = torch.arange(rows, device=device) if places is None else places
-        self._kernel = _kernel(c, batch, rows, tokens, model.dtype, device)
+        self._kernel = _kernel(c, batch, rows, tokens, model.dtype, _int8(model), device)
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, device=device)  # of 32-bit words, whatever they hold
@@ -243,6 +243,11 @@ def _fixed(model: Transformer) -> dict[str, Tensor]:
     return _of_models[model]
 
 
+def _int8(model: Transformer) -> bool:
+    heads = model.weights.heads
+    return isinstance(heads, Packed) and heads.int8
+
+
 def _fold(behind: Linear) -> Tensor:
     """Return W 1 and b [out, 2], float32, of a map behind a norm; see `Normed` in kernels/product.cuh."""
     assert isinstance(behind, Packed) and behind.bias is not None
@@ -254,17 +259,19 @@ _of_models: WeakKeyDictionary[Transformer, dict[str, Tensor]] = WeakKeyDictionar
 
 @cache
 def _kernel(
-    c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype, device: torch.device
+    c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype, int8: bool, device: torch.device
 ) -> kernels.Kernel:
     """Return the step's kernel for batches of one shape."""
     architecture, blocks, memory = kernels.architecture(device), _blocks(device), _memory(device)
-    constants = kernel_constants(c, batch, rows, tokens, dtype) | device_constants(architecture, blocks, memory)
+    constants = kernel_constants(c, batch, rows, tokens, dtype, int8) | device_constants(architecture, blocks, memory)
     binary = kernels.compiled("step.cu", constants, architecture)
     return kernels.Kernel(binary, "step", device, blocks, 32 * _WARPS + constants["OTHERS"], memory)
 
 
-def kernel_constants(c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype) -> dict[str, int]:
-    """Return the kernel's constants but those of the device; `tokens` is 0 or one of `TEXTS`."""
+def kernel_constants(
+    c: DecoderConfig, batch: int, rows: int, tokens: int, dtype: torch.dtype, int8: bool
+) -> dict[str, int]:
+    """Return the kernel's constants but those of the device; `tokens` is 0 or one of `TEXTS`, `int8` the weights."""
     return {
         "HIDDEN": c.hidden,
         "FFN": c.ffn,
@@ -276,6 +283,7 @@ def kernel_constants(c: DecoderConfig, batch: int, rows: int, tokens: int, dtype
         "ROWS": rows,
         "TEXT": tokens,
         "BF16": int(dtype == torch.bfloat16),
+        "INT8": int(int8),
     }
 
 
@@ -297,4 +305,4 @@ def _memory(device: torch.device) -> int:
 
 def _room(c: DecoderConfig, rows: int, device: torch.device) -> bool:
     """Whether a block's shared memory holds the sums and a ring of four slots."""
-    return rows * 2200 + c.layers * 32 + 8192 + 4 * 16_400 <= _memory(device)
+    return rows * 2200 + c.layers * 32 + 8192 + 4 * 17_000 <= _memory(device)

@@ -19,7 +19,8 @@ Linear = Callable[[Tensor], Tensor]
 """[..., in] to [..., out]."""
 
 Rounding = Literal["none", "float16", "int8"]
-"""To what the CPU rounds a weight before it multiplies it with float32."""
+"""To what the CPU rounds a weight before it multiplies it with float32, or our kernels one that they multiply with
+float16."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _FLOAT16_MAX = 65504.0
@@ -29,7 +30,7 @@ _SMALL = 2**20
 
 @cache
 def roundings() -> tuple[Rounding, ...]:
-    """Return what this CPU can multiply with float32 fast."""
+    """Return to what weights may be rounded on this CPU, which then multiplies them with float32 faster."""
     if torch.backends.quantized.engine not in ("fbgemm", "x86"):
         return ("none",)
     there = torch.cpu.get_capabilities()
@@ -38,22 +39,25 @@ def roundings() -> tuple[Rounding, ...]:
     return ("none", "float16", "int8") if exact else ("none", "float16")
 
 
-def computed(name: str, device: torch.device) -> tuple[torch.dtype, Rounding]:
+def computed(name: str, device: torch.device, fast: bool = True) -> tuple[torch.dtype, Rounding]:
     """Return what the dtype called `name` computes in, and what its weights are rounded to.
 
     auto is float16 on CUDA, in which MusicGen was trained, and on a CPU that multiplies such weights with float32;
-    elsewhere it is float32.
+    elsewhere it is float32. Without our kernels, which are `fast`, there is no int8 on CUDA. Raises ArgumentError.
     """
-    can = roundings() if device.type == "cpu" else ("none",)
+    can: tuple[Rounding, ...] = roundings() if device.type == "cpu" else ("none",)
+    if fast and kernels.available(device):
+        can = ("none", "int8")
     if name == "auto":
         name = "float16" if device.type == "cuda" or "float16" in can else "float32"
     if name == "int8" and name not in can:
-        raise ArgumentError(f"There is no int8 on this machine's {device.type}: leave dtype at auto.")
+        off = "" if fast else " without our kernels"
+        raise ArgumentError(f"There is no int8 on this machine's {device.type}{off}: leave dtype at auto.")
     if name not in DTYPES:
         raise ArgumentError(f"There is no dtype {name!r}: choose auto or one of {', '.join(DTYPES)}.")
     for rounding in can:
         if rounding == name:
-            return torch.float32, rounding
+            return torch.float32 if device.type == "cpu" else torch.float16, rounding
     return DTYPES[name], "none"
 
 
@@ -62,10 +66,10 @@ def linear(weight: Tensor, dtype: torch.dtype, packed: bool = False, rounding: R
 
     A weight that is stored in float16 stays so where the CPU can multiply it with float32: nothing is lost, and half as
     many bytes are read. `packed` asks for the order that our kernels read, where the weight has a size that allows it;
-    `rounding` is one of `roundings`, for float32 on the CPU.
+    `rounding` is one of `roundings`, for float32 on the CPU, or int8 for packed weights.
     """
     if packed and kernels.packable(*weight.shape):
-        return Packed(weight.to(dtype))
+        return Packed(weight if rounding == "int8" else weight.to(dtype), rounding=rounding)
     if (dtype, weight.device.type) == (torch.float32, "cpu"):
         if rounding == "int8":
             return Quantized(weight)
@@ -92,15 +96,16 @@ class Dense:
 class Packed:
     """The map x Wᵀ + b of a weight in the order of our kernels; called outside them, it is put in order first."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        """`bias` [out] is float32."""
-        self.packed = kernels.pack(weight)
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, rounding: Rounding = "none") -> None:
+        """`bias` [out] is float32; of `rounding` int8 alone means something."""
+        self.int8 = rounding == "int8"
+        self.packed = kernels.pack_int8(weight) if self.int8 else kernels.pack(weight)
         self.bias = bias
 
     @property
     def weight(self) -> Tensor:
-        """The weight [out, in]."""
-        return kernels.unpack(self.packed)
+        """The weight [out, in] that is multiplied with; float16 where it is kept in int8."""
+        return kernels.unpack_int8(self.packed) if self.int8 else kernels.unpack(self.packed)
 
     def unpacked(self) -> Dense:
         """Return the same map in plain order, a copy."""

@@ -107,14 +107,14 @@ class _Cast:
         """Return a layer norm and the maps behind it."""
         affine, weight = self.affine(norm, into), self._stacked(root, names, out, into)
         if self._packed and packable(*weight.shape):
-            return folded(affine, weight, self._dtype)
+            return folded(affine, weight, self._dtype, self._rounding)
         return affine, linear(weight, self._dtype, self._packed, self._rounding)
 
     def _stacked(self, root: str, names: Iterable[str], out: int, into: int) -> Tensor:
         return torch.cat([self._read(f"{root}.{name}.weight", out, into) for name in names])
 
 
-def folded(norm: Affine, weight: Tensor, dtype: torch.dtype) -> tuple[Affine, Packed]:
+def folded(norm: Affine, weight: Tensor, dtype: torch.dtype, rounding: Rounding = "none") -> tuple[Affine, Packed]:
     """Return a layer norm and the map behind it with the norm's scale and shift [d] moved into the map [out, d].
 
     W (g x + b) = (W g) x + W b. So our kernels take the sums of W x before they know x's mean and deviation.
@@ -122,7 +122,8 @@ def folded(norm: Affine, weight: Tensor, dtype: torch.dtype) -> tuple[Affine, Pa
     scale, shift = (each.float() for each in norm)
     wide = weight.float()
     plain = Affine(torch.ones_like(norm.weight), torch.zeros_like(norm.bias))
-    return plain, Packed((wide * scale).to(dtype), wide @ shift)
+    scaled = wide * scale
+    return plain, Packed(scaled if rounding == "int8" else scaled.to(dtype), wide @ shift, rounding)
 
 
 def unpacked(weights: DecoderWeights) -> DecoderWeights:
@@ -153,7 +154,7 @@ def decoder(
 ) -> DecoderWeights:
     """Return the language model's weights, with query, key and value fused and the heads stacked.
 
-    `packed` has the maps lie in the order of our kernels; `rounding` is what the CPU rounds them to.
+    `packed` has the maps lie in the order of our kernels; `rounding` is what they are rounded to.
     """
     cast, c, root = _Cast(read, dtype, packed, rounding), config.decoder, "decoder.model.decoder"
     books = [cast.tensor(f"{root}.embed_tokens.{k}.weight", c.vocab + 1, c.hidden) for k in range(c.codebooks)]

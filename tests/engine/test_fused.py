@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from musicgen_bridge.engine.config import DecoderConfig
 from musicgen_bridge.engine.decode import decode
 from musicgen_bridge.engine.fused import FusedStep, device_constants, kernel_constants
 from musicgen_bridge.engine.groups import _part, takes_at_once
-from musicgen_bridge.engine.linear import Packed, linear
+from musicgen_bridge.engine.linear import Dense, Packed, Rounding, linear
 from musicgen_bridge.engine.pattern import UNKNOWN
 from musicgen_bridge.engine.sampler import Noise, guide, sample
 from musicgen_bridge.engine.transformer import Condition, Transformer
@@ -47,6 +48,29 @@ def test_packing_is_undone() -> None:
     assert not torch.equal(kernels.pack(weight).flatten(), weight.flatten())
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-4, 1000.0, 0.0])
+def test_packing_in_int8_costs_half_a_scale(size: float) -> None:
+    weight = torch.randn(24, 320) * size
+    weight[5, :64] = 0
+    packed = kernels.pack_int8(weight)
+    assert packed.shape == (3, 5, 16 + 512)
+    largest = weight.view(24, 5, 64).abs().amax(-1, keepdim=True)
+    rounded = kernels.unpack_int8(packed)
+    error = (rounded.float() - weight).view(24, 5, 64).abs()
+    assert (error <= largest * (1 / 250 + 2**-11) + 2**-25).all()
+    scale = packed[..., :16].contiguous().view(torch.float16).float()
+    assert torch.equal((1152 * scale).half().float(), 1152 * scale)  # which the kernel relies on
+
+
+def test_a_lane_finds_its_weights_in_a_brick() -> None:
+    packed = kernels.pack_int8(torch.randn(16, 128))
+    halves = kernels.pack(kernels.unpack_int8(packed)).view(2, 2, 2, 32, 8)  # of each lane eight, and eight 32 behind
+    for unit, brick, lane in [(0, 0, 0), (1, 0, 13), (0, 1, 31)]:
+        scale = packed[unit, brick, :16].view(torch.float16)[lane // 4]
+        mine = (packed[unit, brick, 16 + 16 * lane :][:16].float() - 128) * scale
+        assert torch.equal(mine.half().view(2, 8), halves[unit, brick, :, lane])
+
+
 def test_a_packed_map_is_the_plain_map() -> None:
     weight, x = torch.randn(24, 64), torch.randn(3, 64)
     packed = linear(weight, torch.float32, packed=True)
@@ -66,11 +90,13 @@ def test_a_packed_map_is_the_plain_map() -> None:
         ("sm_120", 170, 101_376, "small", 2, 32),
     ],
 )
+@pytest.mark.parametrize("int8", [False, True])
 def test_the_kernel_compiles_without_a_gpu(
-    architecture: str, blocks: int, memory: int, name: str, rows: int, tokens: int
+    architecture: str, blocks: int, memory: int, name: str, rows: int, tokens: int, int8: bool
 ) -> None:
     pytest.importorskip("cuda.bindings.nvrtc")
-    constants = kernel_constants(SIZES[name], rows // 2, rows, tokens, torch.bfloat16)
+    dtype = torch.float16 if int8 else torch.bfloat16
+    constants = kernel_constants(SIZES[name], rows // 2, rows, tokens, dtype, int8)
     constants |= device_constants(architecture, blocks, memory)
     assert len(kernels.compiled("step.cu", constants, architecture)) > 10_000
 
@@ -81,7 +107,9 @@ def test_what_the_compiler_says_reaches_the_user() -> None:
         kernels.compiled("step.cu", {}, "sm_90a")
 
 
-def transformer(c: DecoderConfig, dtype: torch.dtype, *, crosses: bool, packed: bool) -> Transformer:
+def transformer(
+    c: DecoderConfig, dtype: torch.dtype, *, crosses: bool, packed: bool, rounding: Rounding = "none"
+) -> Transformer:
     """Return a model with random weights, the same whatever the type and order."""
     draw = torch.Generator(CUDA).manual_seed(1)
 
@@ -89,14 +117,14 @@ def transformer(c: DecoderConfig, dtype: torch.dtype, *, crosses: bool, packed: 
         return (torch.randn(shape, generator=draw, device=CUDA) * scale).half()
 
     def map_of(out: int, into: int, scale: float = 1.0) -> object:
-        return linear(random(out, into, scale=scale * into**-0.5), dtype, packed)
+        return linear(random(out, into, scale=scale * into**-0.5), dtype, packed, rounding)
 
     def norm() -> Affine:
         return Affine((1 + random(c.hidden, scale=0.1)).to(dtype), random(c.hidden, scale=0.1).to(dtype))
 
     def normed(out: int, scale: float = 1.0) -> tuple[Affine, object]:
         of, weight = norm(), random(out, c.hidden, scale=scale * c.hidden**-0.5)
-        return folded(of, weight, dtype) if packed else (of, linear(weight, dtype))
+        return folded(of, weight, dtype, rounding) if packed else (of, linear(weight, dtype))
 
     def layer() -> Layer:
         d = c.hidden
@@ -115,6 +143,19 @@ def transformer(c: DecoderConfig, dtype: torch.dtype, *, crosses: bool, packed: 
         chroma=None,
     )
     return Transformer(weights, c, 512)
+
+
+def in_float32(of: Any) -> Any:
+    """Return weights, or a part of them, in float32, with our kernels' ones in plain order."""
+    if isinstance(of, Tensor):
+        return of.float()
+    if isinstance(of, Packed):
+        return Dense(of.weight.float(), of.bias)
+    if dataclasses.is_dataclass(of) and not isinstance(of, type):
+        return type(of)(*(in_float32(getattr(of, field.name)) for field in dataclasses.fields(of)))
+    if isinstance(of, Affine):
+        return Affine(*map(in_float32, of))
+    return tuple(map(in_float32, of)) if isinstance(of, tuple) else of
 
 
 def heard(c: DecoderConfig, batch: int, *, guided: bool, crosses: bool, texts: int, tokens: int = 12) -> Condition:
@@ -175,6 +216,23 @@ class TestKernel:
     def test_so_are_those_of_long_texts(self, batch: int, texts: int, tokens: int) -> None:
         self.check_logits(MANY_HEADS, torch.float16, batch, guided=True, crosses=True, texts=texts, tokens=tokens)
 
+    @pytest.mark.parametrize(
+        ("c", "batch", "guided", "crosses"),
+        [(SMALL, 1, True, True), (SMALL, 4, True, False), (UNEVEN, 3, False, True), (MANY_HEADS, 4, True, True),
+         (STEREO, 1, True, True)],
+    )  # fmt: skip
+    @pytest.mark.parametrize("older", [False, True])
+    @torch.inference_mode()
+    def test_so_are_those_of_weights_in_int8(
+        self, monkeypatch: pytest.MonkeyPatch, c: DecoderConfig, batch: int, guided: bool, crosses: bool, older: bool
+    ) -> None:
+        if older:
+            self.on(monkeypatch, 28, 101_376)
+        try:
+            self.check_logits(c, torch.float16, batch, guided=guided, crosses=crosses, texts=1, rounding="int8")
+        finally:
+            fused._kernel.cache_clear()
+
     @pytest.mark.parametrize(("blocks", "memory"), [(28, 101_376), (108, 166_912)], ids=["RTX 3060", "A100"])
     @pytest.mark.parametrize(
         ("c", "batch", "guided", "crosses"),
@@ -185,14 +243,19 @@ class TestKernel:
         self, monkeypatch: pytest.MonkeyPatch, c: DecoderConfig, batch: int, guided: bool, crosses: bool,
         blocks: int, memory: int,
     ) -> None:  # fmt: skip
-        monkeypatch.setattr(kernels, "architecture", lambda device: "compute_80")
-        monkeypatch.setattr(fused, "_blocks", lambda device: blocks)
-        monkeypatch.setattr(fused, "_memory", lambda device: memory)
-        fused._kernel.cache_clear()
+        self.on(monkeypatch, blocks, memory)
         try:
             self.check_logits(c, torch.float16, batch, guided=guided, crosses=crosses, texts=1)
         finally:
             fused._kernel.cache_clear()
+
+    @staticmethod
+    def on(monkeypatch: pytest.MonkeyPatch, blocks: int, memory: int) -> None:
+        """Have kernels made for a device of Ampere's generation."""
+        monkeypatch.setattr(kernels, "architecture", lambda device: "compute_80")
+        monkeypatch.setattr(fused, "_blocks", lambda device: blocks)
+        monkeypatch.setattr(fused, "_memory", lambda device: memory)
+        fused._kernel.cache_clear()
 
     @staticmethod
     def check_logits(
@@ -204,13 +267,20 @@ class TestKernel:
         crosses: bool,
         texts: int,
         tokens: int = 12,
+        rounding: Rounding = "none",
     ) -> None:
         condition = heard(c, batch, guided=guided, crosses=crosses, texts=texts, tokens=tokens)
         draw = torch.Generator(CUDA).manual_seed(3)
         sequence = torch.randint(0, c.vocab, (batch, c.codebooks, 201), generator=draw, device=CUDA)
-        exact = at_once(transformer(c, torch.float32, crosses=crosses, packed=False), condition, sequence)[:, 1:]
-        plain = at_once(transformer(c, dtype, crosses=crosses, packed=False), condition, sequence)[:, 1:]
-        model = transformer(c, dtype, crosses=crosses, packed=True)
+        if rounding == "none":
+            exact_model = transformer(c, torch.float32, crosses=crosses, packed=False)
+            plain_model = transformer(c, dtype, crosses=crosses, packed=False)
+            model = transformer(c, dtype, crosses=crosses, packed=True)
+        else:  # what the rounding itself costs is not the kernel's
+            model = transformer(c, dtype, crosses=crosses, packed=True, rounding=rounding)
+            exact_model = Transformer(in_float32(model.weights), c, 512)
+            plain_model = model.unpacked()
+        exact, plain = (at_once(each, condition, sequence)[:, 1:] for each in (exact_model, plain_model))
         condition = of_type(condition, dtype)
         cache = Cache.allocate(c, len(condition.prefix), 256, CUDA, dtype)
         cache.data.fill_(torch.nan)  # nothing is read that was not written

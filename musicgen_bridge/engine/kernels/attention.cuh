@@ -58,7 +58,7 @@ __device__ __forceinline__ void attend(const Step& p, Shared& s, Ring& at, u32 t
       const uint4* slot = (const uint4*)at.here() + 64 * warp + lane;  // this group's position, and the fourth after it
       wait(at.full(), at.turn);
       const uint4 key[2] = {slot[0], slot[32]};
-      const uint4 value[2] = {slot[PIECE / 16], slot[PIECE / 16 + 32]};
+      const uint4 value[2] = {slot[KEYS / 16], slot[KEYS / 16 + 32]};
       __syncwarp();
       if (lane == 0) arrive(at.empty());
       at.next();

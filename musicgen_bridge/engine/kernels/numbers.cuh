@@ -40,6 +40,35 @@ __device__ __forceinline__ void mma(float (&sums)[4], const uint4& w, u32 x0, u3
       : "r"(w.x), "r"(w.y), "r"(w.z), "r"(w.w), "r"(x0), "r"(x1));
 }
 
+// What a lane takes of a brick [8, 64] in the order of `mma`: of its output eight weights, and the eight 32 behind them.
+template <int BRICK> struct Weights {
+  uint4 halves[2];
+  __device__ __forceinline__ void load(const char* brick, int lane) {
+    halves[0] = *(const uint4*)(brick + 16 * lane), halves[1] = *(const uint4*)(brick + 512 + 16 * lane);
+  }
+  __device__ __forceinline__ uint4 operator[](int i) const { return halves[i]; }
+};
+
+// Those in int8, 128 added to each: a byte b with 0x64 above it is the half 1024 + b, and s (1024 + b) - 1152 s is
+// rounded once, since s is such that 1152 s is a half (see `pack` in packing.py).
+template <> struct Weights<IN_BYTES> {
+  uint4 bytes;
+  u32 scale;  // a half, twice
+  __device__ __forceinline__ void load(const char* brick, int lane) {
+    bytes = *(const uint4*)(brick + 16 + 16 * lane), scale = 0x10001u * *(const u16*)(brick + lane / 4 * 2);
+  }
+  __device__ __forceinline__ u32 pair(u32 four, u32 which) const {
+    u32 sum = __byte_perm(four, 0x64646464u, which), shift, product;
+    asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(shift) : "r"(scale), "r"(0xe480e480u));  // -1152
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(sum), "r"(scale), "r"(shift));
+    return product;
+  }
+  __device__ __forceinline__ uint4 operator[](int i) const {
+    const u32 first = i ? bytes.z : bytes.x, second = i ? bytes.w : bytes.y;
+    return make_uint4(pair(first, 0x4140), pair(first, 0x4342), pair(second, 0x4140), pair(second, 0x4342));
+  }
+};
+
 constexpr u32 ONES = BF16 ? 0x3f803f80u : 0x3c003c00u;
 
 __device__ __forceinline__ float gelu(float x) { return 0.5f * x * (1 + erff(x * 0.70710678f)); }

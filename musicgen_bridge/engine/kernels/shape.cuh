@@ -9,10 +9,13 @@ constexpr int WARPS = 8, THREADS = 32 * WARPS;  // that compute; one warp more s
 constexpr int HEAD = 64;                        // channels
 constexpr int MIXED = HEAD / 2 + 4;             // words from one split's result to the next
 constexpr int CHUNK = 512;                      // k that the warps share out at once: 64 each
-constexpr int PIECE = 16 * CHUNK;               // bytes of a unit's chunk
-constexpr int SLOT = 2 * PIECE;                 // bytes of the ring's slots: a chunk of two units, or two of one
+constexpr int IN_HALVES = 2 * 8 * 64;           // bytes of a brick, which is what a warp takes of a unit's chunk
+constexpr int IN_BYTES = 16 + 8 * 64;           // the same in int8: the scales of its eight outputs, then the weights
+constexpr int BRICK = INT8 ? IN_BYTES : IN_HALVES;  // of the model's own weights
+constexpr int SLOT = 8 * (INT8 ? 4 * IN_BYTES : 2 * IN_HALVES);  // bytes of the ring's slots: some chunks of some units
 constexpr int FLIGHT = HIDDEN > 1024 ? 2 : 1;   // slots under way at once: more would hold up all other reads
-constexpr int PAST = PIECE / (2 * HEAD);        // positions of a slot of keys and values
+constexpr int PAST = 64;                        // positions of a slot of keys and values
+constexpr int KEYS = PAST * HEAD * 2;           // bytes of them, and of their values behind them
 constexpr int GROUP = 8;                        // units at most that share one pass over the activations
 constexpr int MOST = BLOCKS / (ROWS * HEADS);
 constexpr int SPLITS = MOST < 1 ? 1 : MOST > 8 ? 8 : MOST;  // blocks that share a row's head
@@ -65,4 +68,5 @@ struct Shared {
 };
 constexpr int BEFORE = (sizeof(Shared) + 127) / 128 * 128;  // bytes before the ring
 constexpr int RING = (MEMORY - BEFORE) / (SLOT + 16);      // slots, each with two barriers behind the ring
+static_assert(!INT8 || !BF16, "bytes become halves");
 static_assert(RING >= 4, "a product takes four slots at once");

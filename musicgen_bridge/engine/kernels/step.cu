@@ -27,7 +27,7 @@
 // it (see `Normed`), so that nobody waits for it.
 //
 // Constants given on the compiler's command line: HIDDEN FFN HEADS LAYERS BOOKS VOCAB BATCH ROWS TEXT BLOCKS OTHERS
-// MEMORY BF16. OTHERS are a block's threads that don't compute, MEMORY is what it has of shared memory, in bytes.
+// MEMORY BF16 INT8. OTHERS are a block's threads that don't compute, MEMORY is what it has of shared memory, in bytes.
 // TEXT is 0 for models without cross-attention, else 32, 64 or 128 tokens; rows are BATCH conditioned ones, then null ones.
 
 #include "attention.cuh"
@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(THREADS + OTHERS, 1) step(const Ste
     lap++;
     const Normed<HIDDEN, 3 * HIDDEN> qkv(p.qkv_fold + layer * 3 * HIDDEN, turn);
     count.await(layer ? ADD : BLOCKS);
-    product<HIDDEN, 3 * HIDDEN>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, qkv,
+    product<HIDDEN, 3 * HIDDEN, BRICK>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, qkv,
                                 [&](int row, int n, float sum, float) {
       if (n < HIDDEN) sum *= 1.44269504f / 8;  // the query, for base 2, over the root of HEAD
       pass(p.fresh + row * 3 * HIDDEN + n, sum, lap);
@@ -103,33 +103,33 @@ extern "C" __global__ void __launch_bounds__(THREADS + OTHERS, 1) step(const Ste
     attend(p, s, at, lap);
     if (blockIdx.x < ITEMS) count.tell();
     count.await(ITEMS);
-    product<HIDDEN, HIDDEN>(s, at, turn, count, Merged(p.mixed, lap), Added<HIDDEN, HIDDEN>(p.x, x), add);
+    product<HIDDEN, HIDDEN, BRICK>(s, at, turn, count, Merged(p.mixed, lap), Added<HIDDEN>(p.x, x), add);
     x++;
 #if TEXT
     const Normed<HIDDEN, HEADS * TEXT> queries(p.queries_fold + layer * HEADS * TEXT, turn);
     count.await(ADD);
-    product<HIDDEN, HEADS * TEXT>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, queries,
+    product<HIDDEN, HEADS * TEXT, IN_HALVES>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, queries,
                                   [&](int row, int n, float sum, float) {
       pass(p.scores + row * HEADS * TEXT + n, sum, lap);
     });
     count.await(QUERIES);
-    product<HEADS * TEXT, HIDDEN>(s, at, turn, count, Heard(s, p.scores, lap),
-                                  Added<HEADS * TEXT, HIDDEN>(p.x, x), add);
+    product<HEADS * TEXT, HIDDEN, IN_HALVES>(s, at, turn, count, Heard(s, p.scores, lap),
+                                  Added<HIDDEN>(p.x, x), add);
     x++;
 #endif
     const Normed<HIDDEN, FFN> up(p.up_fold + layer * FFN, turn);
     count.await(ADD);
-    product<HIDDEN, FFN>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, up,
+    product<HIDDEN, FFN, BRICK>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, up,
                          [&](int row, int n, float sum, float next) {
       if (n % 2 == 0) pass(p.inner + (row * FFN + n) / 2, narrow(gelu(sum), gelu(next)), lap);
     });
     count.await(UP);
-    product<FFN, HIDDEN>(s, at, turn, count, Halves<FFN>{p.inner, lap}, Added<FFN, HIDDEN>(p.x, x), add);
+    product<FFN, HIDDEN, BRICK>(s, at, turn, count, Halves<FFN>{p.inner, lap}, Added<HIDDEN>(p.x, x), add);
     x++;
   }
   const Normed<HIDDEN, BOOKS * VOCAB> heads(p.heads_fold, turn);
   count.await(ADD);
-  product<HIDDEN, BOOKS * VOCAB>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, heads,
+  product<HIDDEN, BOOKS * VOCAB, BRICK>(s, at, turn, count, Halves<HIDDEN>{p.halves, x}, heads,
                                  [&](int row, int n, float sum, float) {
     pass(p.logits + row * BOOKS * VOCAB + n, sum, p.launches + 1);
   });

@@ -61,15 +61,22 @@ __device__ __forceinline__ void bring(u32 slot, const char* from, u32 bytes, u32
 #endif
 }
 
-// How a product of N outputs and K is cut: a block's units, and how many units and chunks share a slot.
-template <int K, int N> struct Cut {
-  static constexpr int UNITS = N / 8, CHUNKS = (K + CHUNK - 1) / CHUNK;
-  static constexpr int EACH = (UNITS + BLOCKS - 1) / BLOCKS, MINE = EACH < GROUP ? EACH : GROUP, STRIDE = MINE * BLOCKS;
-  static constexpr int WIDE = MINE < 2 ? 1 : 2, DEEP = WIDE == 2 || CHUNKS == 1 ? 1 : 2;
+constexpr int least(int a, int b) { return a < b ? a : b; }
+
+// A block's units of N outputs.
+template <int N> struct Share {
+  static constexpr int UNITS = N / 8, EACH = (UNITS + BLOCKS - 1) / BLOCKS;
+  static constexpr int MINE = least(EACH, GROUP), STRIDE = MINE * BLOCKS;
   // whether a block whose units begin with `base` has the u-th one
   static __device__ __forceinline__ bool has(int base, int u) {
     return u < MINE && (EACH <= GROUP && u < MINE - 1 || base + u * BLOCKS < UNITS);
   }
+};
+
+// How their weights over K are cut: bytes of a unit and of its chunk, and how many units and chunks share a slot.
+template <int K, int N, int BRICK> struct Cut : Share<N> {
+  static constexpr int CHUNKS = (K + CHUNK - 1) / CHUNK, UNIT = K / 64 * BRICK, PIECE = 8 * BRICK;
+  static constexpr int WIDE = least(Share<N>::MINE, SLOT / PIECE), DEEP = least(CHUNKS, SLOT / PIECE / WIDE);
 };
 
 struct Stream {
@@ -99,20 +106,22 @@ struct Stream {
   }
 };
 
-template <int K, int N> __device__ __forceinline__ void send(const u16* weights, Stream& to) {
-  using C = Cut<K, N>;
+template <int K, int N, int BRICK> __device__ __forceinline__ void send(const void* weights, Stream& to) {
+  using C = Cut<K, N, BRICK>;
 #pragma unroll 1
   for (int base = to.turn.first; base < C::UNITS; base += C::STRIDE)
 #pragma unroll 1
     for (int chunk = 0; chunk < C::CHUNKS; chunk += C::DEEP) {
-      const u32 bytes = min(C::DEEP * PIECE, K * 16 - chunk * PIECE);
+      const u32 bytes = min(C::DEEP * C::PIECE, C::UNIT - chunk * C::PIECE);
 #pragma unroll 1
       for (int from = 0; from < C::MINE && C::has(base, from); from += C::WIDE) {
-        const bool two = C::WIDE == 2 && C::has(base, from + 1);
-        const char* unit = (const char*)weights + (u64)(base + from * BLOCKS) * K * 16 + chunk * PIECE;
-        const u32 full = to.prepare(bytes << two), slot = address(to.at.here());
-        bring(slot, unit, bytes, full);
-        if (two) bring(slot + PIECE, unit + (u64)BLOCKS * K * 16, bytes, full);
+        int units = 1;
+        while (units < C::WIDE && C::has(base, from + units)) units++;
+        const char* unit = (const char*)weights + (u64)(base + from * BLOCKS) * C::UNIT + chunk * C::PIECE;
+        const u32 full = to.prepare(bytes * units), slot = address(to.at.here());
+#pragma unroll 1
+        for (int u = 0; u < units; u++)
+          bring(slot + u * C::DEEP * C::PIECE, unit + (u64)u * BLOCKS * C::UNIT, bytes, full);
         to.next(full);
       }
     }
@@ -143,7 +152,7 @@ __device__ __forceinline__ void send_past(const Step& p, const Shared& s, int la
       const u32 bytes = min(PAST, span.past - at) * HEAD * 2;
       const u32 full = to.prepare(2 * bytes), slot = address(to.at.here());
       bring(slot, (const char*)(keys + (u64)at * HEAD), bytes, full);
-      bring(slot + PIECE, (const char*)(keys + plane + (u64)at * HEAD), bytes, full);
+      bring(slot + KEYS, (const char*)(keys + plane + (u64)at * HEAD), bytes, full);
       to.next(full);
     }
   }
@@ -154,15 +163,15 @@ __device__ __forceinline__ void stream(const Step& p, const Shared& s, Ring ring
 #pragma unroll 1
   for (int layer = 0; layer < LAYERS; layer++) {
     const u64* w = s.weights + 4 * layer;
-    send<HIDDEN, 3 * HIDDEN>((const u16*)w[0], to);
+    send<HIDDEN, 3 * HIDDEN, BRICK>((const void*)w[0], to);
     send_past(p, s, layer, to);
-    send<HIDDEN, HIDDEN>((const u16*)w[1], to);
+    send<HIDDEN, HIDDEN, BRICK>((const void*)w[1], to);
 #if TEXT
-    send<HIDDEN, HEADS * TEXT>(p.queries + (u64)layer * HEADS * TEXT * HIDDEN, to);
-    send<HEADS * TEXT, HIDDEN>(p.values + (u64)layer * HEADS * TEXT * HIDDEN, to);
+    send<HIDDEN, HEADS * TEXT, IN_HALVES>(p.queries + (u64)layer * HEADS * TEXT * HIDDEN, to);
+    send<HEADS * TEXT, HIDDEN, IN_HALVES>(p.values + (u64)layer * HEADS * TEXT * HIDDEN, to);
 #endif
-    send<HIDDEN, FFN>((const u16*)w[2], to);
-    send<FFN, HIDDEN>((const u16*)w[3], to);
+    send<HIDDEN, FFN, BRICK>((const void*)w[2], to);
+    send<FFN, HIDDEN, BRICK>((const void*)w[3], to);
   }
-  send<HIDDEN, BOOKS * VOCAB>(p.heads, to);
+  send<HIDDEN, BOOKS * VOCAB, BRICK>(p.heads, to);
 }
