@@ -115,13 +115,14 @@ template <int K, int N, int BRICK> __device__ __forceinline__ void send(const vo
       const u32 bytes = min(C::DEEP * C::PIECE, C::UNIT - chunk * C::PIECE);
 #pragma unroll 1
       for (int from = 0; from < C::MINE && C::has(base, from); from += C::WIDE) {
-        int units = 1;
-        while (units < C::WIDE && C::has(base, from + units)) units++;
+        int units = 0;
+#pragma unroll
+        for (int u = 0; u < C::WIDE; u++) units += C::has(base, from + u);
         const char* unit = (const char*)weights + (u64)(base + from * BLOCKS) * C::UNIT + chunk * C::PIECE;
         const u32 full = to.prepare(bytes * units), slot = address(to.at.here());
-#pragma unroll 1
-        for (int u = 0; u < units; u++)
-          bring(slot + u * C::DEEP * C::PIECE, unit + (u64)u * BLOCKS * C::UNIT, bytes, full);
+#pragma unroll
+        for (int u = 0; u < C::WIDE; u++)
+          if (u < units) bring(slot + u * C::DEEP * C::PIECE, unit + (u64)u * BLOCKS * C::UNIT, bytes, full);
         to.next(full);
       }
     }
