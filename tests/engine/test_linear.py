@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from musicgen_bridge.engine.linear import Dense, SmallHalved, linear, roundings
+from musicgen_bridge.engine.linear import Dense, SmallHalved, computed, linear, roundings
+from musicgen_bridge.errors import ArgumentError
 
 needs_int8 = pytest.mark.skipif("int8" not in roundings(), reason="needs FBGEMM and a CPU with VNNI")
 SHAPES = [(96, 32), (32, 96), (32, 32)]
@@ -38,6 +39,17 @@ def test_a_weight_rounded_to_float16_is_multiplied_in_float32(shape: tuple[int, 
     product = linear(weight, torch.float32, rounding="float16")(x)
     error = (product - wanted).abs().max() / wanted.abs().max()
     assert error < (2e-6 if "float16" in roundings() else 1e-3)
+
+
+def test_what_is_not_there_is_refused() -> None:
+    cuda = torch.device("cuda")
+    with pytest.raises(ArgumentError, match="no int8 on this machine's cuda without our kernels"):
+        computed("int8", cuda, fast=False)
+    with pytest.raises(ArgumentError, match="no int8 on this machine's mps: leave"):
+        computed("int8", torch.device("mps"))
+    with pytest.raises(ArgumentError, match="no dtype 'int4': choose auto or one of float32"):
+        computed("int4", cuda, fast=False)
+    assert computed("auto", cuda, fast=False) == (torch.float16, "none")
 
 
 def test_a_weight_beyond_float16_is_not_rounded() -> None:
