@@ -42,18 +42,19 @@ class Advance:
         plainly: bool = False,
     ) -> None:
         on_cuda = model.device.type == "cuda"
-        batch, special = len(sequence), not plainly and not sampling.two_step
-        size = takes_at_once(model, condition, batch) if on_cuda and special else 0
+        batch = len(sequence)
+        size = takes_at_once(model, condition, batch) if on_cuda and not plainly else 0
         self.fused = size > 0
         if on_cuda and not size:
             with suppress(torch.OutOfMemoryError):  # then each step puts its weights in order
                 model = model.unpacked()
-        if sampling.two_step:
+        if sampling.two_step and not size:  # in the kernel it would save nothing
             model = TwoPasses(model, batch)
         self._step: Step | FusedStep | FusedGroups
         self._run: Callable[[int, Tensor | None], None]
         if not size:
-            kind = CpuStep if special and CpuStep.fits(model, condition) else Step
+            special = not plainly and not sampling.two_step and CpuStep.fits(model, condition)
+            kind = CpuStep if special else Step
             self._step = plain = kind(model, condition, sequence, sampling, cache)
             self._run = GraphedStep(plain) if on_cuda and not plainly else plain
         elif size == batch:
