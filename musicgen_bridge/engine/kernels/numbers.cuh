@@ -50,7 +50,7 @@ template <int BRICK> struct Weights {
 };
 
 // Those in int8, 128 added to each: a byte b with 0x64 above it is the half 1024 + b, and s (1024 + b) - 1152 s is
-// rounded once, since s is such that 1152 s is a half (see `pack` in packing.py).
+// rounded once, since s is such that 1152 s is a half (see `pack_int8` in packing.py).
 template <> struct Weights<IN_BYTES> {
   uint4 bytes;
   u32 scale;  // a half, twice
