@@ -22,12 +22,14 @@
 //
 // A product is eight outputs times all of K, a `unit`; block b computes units b, b + blocks, ... of each phase. Weights
 // are the M of mma.m16n8k16, packed so that four registers loaded at once are its operand, and rows of activations, up
-// to eight, its N, so that a batch of eight costs the tensor cores what one does. The activations come from where they
-// were passed on straight to the registers that the products take them from. A layer norm is part of the product behind
-// it (see `Normed`), so that nobody waits for it.
+// to eight, its N, so that a batch of eight costs the tensor cores what one does. In int8 the weights come as bytes in
+// the same order and become halves in the registers (see `Weights`). The activations come from where they were passed on
+// straight to the registers that the products take them from. A layer norm is part of the product behind it (see
+// `Normed`), so that nobody waits for it.
 //
 // Constants given on the compiler's command line: HIDDEN FFN HEADS LAYERS BOOKS VOCAB BATCH ROWS TEXT BLOCKS OTHERS
 // MEMORY BF16 INT8. OTHERS are a block's threads that don't compute, MEMORY is what it has of shared memory, in bytes.
+// BF16 says that halves are bfloat16, INT8 that the model's own weights are bytes.
 // TEXT is 0 for models without cross-attention, else 32, 64 or 128 tokens; rows are BATCH conditioned ones, then null ones.
 
 #include "attention.cuh"
