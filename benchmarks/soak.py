@@ -34,7 +34,6 @@ from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.client import Bridge, Rendered
 from musicgen_bridge.errors import BridgeError
 
-SAMPLE_S = 5.0
 WORKER_LIVES_S, DAEMON_LIVES_S = (20.0, 45.0), (100.0, 160.0)
 """For how long each is left alone before kill -9, at least and at most."""
 PATIENCE_S = 120.0

@@ -59,12 +59,6 @@ def detect_tempo(x: Array) -> float:
     return float(tempos[tempo_salience(x, tempos).argmax()])
 
 
-def tempo_agrees(x: Array, bpm: float, tolerance: float = 0.02) -> bool:
-    """Whether the detected tempo lies within the tolerance of `bpm`, its half or its double."""
-    found = detect_tempo(x)
-    return any(abs(found / (bpm * ratio) - 1) < tolerance for ratio in TEMPO_RATIOS)
-
-
 @cache
 def _pitch_class_weights(n: int) -> torch.Tensor:
     frequencies = np.fft.rfftfreq(n, 1 / SAMPLE_RATE)
@@ -133,14 +127,3 @@ def si_sdr(reference: Array, estimate: Array) -> float:
     scale = (reference * estimate).sum() / ((reference**2).sum() + 1e-9)
     target = scale * reference
     return float(10 * np.log10((target**2).sum() / (((target - estimate) ** 2).sum() + 1e-9)))
-
-
-def drums_share(x: Array) -> float:
-    """Return the share of energy that is percussive: median filtering of the spectrogram (Fitzgerald 2010)."""
-    from scipy.ndimage import median_filter
-
-    power = magnitudes(x, 2048, 512).numpy()
-    harmonic = median_filter(power, (1, 31))
-    percussive = median_filter(power, (31, 1))
-    mask = percussive**2 / (percussive**2 + harmonic**2 + 1e-9)
-    return float((mask * power**2).sum() / ((power**2).sum() + 1e-9))

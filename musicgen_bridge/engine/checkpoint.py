@@ -66,12 +66,12 @@ def huggingface(folder: Path, device: torch.device, stack: ExitStack) -> Checkpo
     return Checkpoint(config, read_files(files, device, stack), folder, files)
 
 
-def weight_files(folder: Path, stem: str = "model") -> tuple[Path, ...]:
+def weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the files of a folder's weights, one or shards, safetensors before PyTorch's own; none where it has none.
 
     Raises ModelError where an index of shards is damaged.
     """
-    for name in (f"{stem}.safetensors", f"pytorch_{stem}.bin"):
+    for name in ("model.safetensors", "pytorch_model.bin"):
         single, index = folder / name, folder / f"{name}.index.json"
         if single.is_file():
             return (single,)

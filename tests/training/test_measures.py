@@ -27,8 +27,8 @@ def triads(roots: tuple[int, ...], third: int) -> np.ndarray:
 
 @pytest.mark.parametrize("bpm", [70, 97, 128, 174])
 def test_tempo(bpm):
-    assert measures.tempo_agrees(clicks(bpm), bpm)
-    assert not measures.tempo_agrees(clicks(bpm), bpm * 1.08)
+    found = measures.detect_tempo(clicks(bpm)) / bpm
+    assert any(abs(found / ratio - 1) < 0.02 for ratio in measures.TEMPO_RATIOS)
 
 
 def test_key():

@@ -4,7 +4,7 @@ const AHEAD_S = 0.05; // how far ahead a start is told to the audio thread
 const FADE_S = 0.01;
 
 /** Return a take's length and its bar in seconds. */
-export const lengthOf = (take) => take.frames / take.sample_rate;
+const lengthOf = (take) => take.frames / take.sample_rate;
 const barOf = (take) => (take.bar * 60) / take.bpm;
 
 export class Player extends EventTarget {
