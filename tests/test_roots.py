@@ -158,7 +158,7 @@ def test_a_pipe_a_socket_and_a_device_are_not_files(root: Path, roots: Roots, mo
 
 
 @posix
-def test_nothing_is_opened(root: Path, roots: Roots, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_opened(root: Path):
     """An audit hook sees every open of the interpreter; a process of its own, as hooks stay for good."""
     script = (
         "import sys; from musicgen_bridge.roots import Roots; seen = []\n"

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,7 +105,7 @@ def test_a_model_leaves_memory_and_comes_again(daemon: Daemon) -> None:
         assert caught.value.code == "E_MODEL"
 
 
-def test_after_an_idle_time_models_leave_memory(new_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+def test_after_an_idle_time_models_leave_memory(new_daemon: Callable[..., Daemon]) -> None:
     daemon = new_daemon().start("--unload-after", "1")
     wait_for(lambda: daemon.status()["loaded"] == "")
     assert "unloaded starter" in daemon.log("worker")

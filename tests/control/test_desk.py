@@ -252,7 +252,7 @@ def test_defaults_stand_under_what_a_render_says(rig, client):
     assert (request.bars, request.temperature, request.loop, request.loudness) == (8.0, 1.0, False, None)
 
 
-def test_a_length_replaces_another_and_reset_forgets(rig, client):
+def test_a_length_replaces_another_and_reset_forgets(client):
     client.ask("/musicgen/set", 1, "bars", 8, "seed", 4)
     assert client.values("/musicgen/set", 2, "seconds", 3.5) == {"model": "starter", "seconds": 3.5, "seed": 4}
     assert client.values("/musicgen/set", 3, "reset", 1, "top_k", 50) == {"model": "starter", "top_k": 50}

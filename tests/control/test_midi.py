@@ -126,7 +126,7 @@ def test_the_light_goes_out_with_the_last_stem(rig, grid):
     assert grid.hear() == [NOTE_ON, 36, QUEUED]  # and no second one before
 
 
-def test_one_job_a_slot_and_a_new_id_for_the_next(rig, udp, grid):
+def test_one_job_a_slot_and_a_new_id_for_the_next(rig, grid):
     grid.send(NOTE_ON, 36, 100)
     assert grid.hear()[2] == QUEUED
     for message in ((NOTE_OFF, 36, 64), (NOTE_ON, 36, 0), (NOTE_ON, 36, 100)):
@@ -207,7 +207,7 @@ def test_a_button_is_a_pad_and_a_channel_is_kept(rig, grid):
     assert grid.hear() == [NOTE_ON | 9, 37, QUEUED]
 
 
-def test_a_slot_without_a_preset_lights_nothing_and_can_be_tried_again(rig, udp, grid):
+def test_a_slot_without_a_preset_lights_nothing_and_can_be_tried_again(rig, grid):
     for _ in range(2):
         grid.send(NOTE_ON, 38, 100)
         time.sleep(0.06)

@@ -112,7 +112,7 @@ def test_immediate_and_past_mean_now(client, timetag):
     assert client.hear("/musicgen/pong").arguments[0] == 1
 
 
-def test_what_lies_ahead_waits_for_its_time_and_holds_nothing_up(rig, client):
+def test_what_lies_ahead_waits_for_its_time_and_holds_nothing_up(client):
     at = time.time() + 1.0
     client.osc.send(bundle(message("/musicgen/session", 1, "bpm", 80), message("/musicgen/session", 2), at=at))
     client.osc.send(bundle(message("/musicgen/session", 3), at=at))
@@ -244,7 +244,7 @@ def test_a_client_that_has_gone_is_forgotten(rig, tcp, udp):
     assert udp.ask("/musicgen/ping", 1).address == "/musicgen/pong"
 
 
-def test_replies_to_a_closed_port_harm_nobody(rig, udp, connect):
+def test_replies_to_a_closed_port_harm_nobody(udp, connect):
     gone = connect()
     gone.ask("/musicgen/subscribe", 1)
     gone.close()

@@ -65,7 +65,7 @@ def test_what_cannot_be_cut_so_is_refused(rig, client, take, arguments, said):
     assert not rig.jobs.listed()
 
 
-def test_its_keys_are_the_render_s(rig, client, take):
+def test_its_keys_are_the_render_s(client, take):
     render = COMMANDS["/musicgen/render"].keys
     assert set(COMMANDS["/musicgen/recut"].keys) - set(render) == {"target", "index"}
     assert client.fails("/musicgen/render", 1, "shift_ms", 5, "prompt", "x").startswith(

@@ -161,9 +161,7 @@ except DiskError as error: print(error.text)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit to the size of files")
-def test_a_disk_that_fills_up_half_way_keeps_nothing(
-    project: Path, tmp_path: Path, roots: Roots, make_take: MakeTake, tone: Tone
-):
+def test_a_disk_that_fills_up_half_way_keeps_nothing(project: Path, roots: Roots, make_take: MakeTake, tone: Tone):
     """Raw take and sidecar go through, the stem does not: none of the three stays."""
     take = make_take()
     stem = publish(tone(take.request.frames), take, roots=roots)

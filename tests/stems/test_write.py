@@ -56,9 +56,7 @@ def test_flac_has_no_32_bits(make_take: MakeTake, tone: Tone):
 
 
 @pytest.mark.parametrize(("kind", "bits"), EVERY_FORMAT)
-def test_the_same_take_gives_the_same_bytes(
-    make_take: MakeTake, tone: Tone, kind: str, bits: int, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_same_take_gives_the_same_bytes(make_take: MakeTake, tone: Tone, kind: str, bits: int):
     take = make_take(format=kind, bits=bits)
     once = encode_stem(tone(4_800), take)
     np.random.seed(7)  # the state of others

@@ -64,7 +64,7 @@ def test_every_row_has_its_own_candidates(bands) -> None:
     assert [[c["seed"] for c in one.report["candidates"]] for one in kept] == [[40, 41], [42, 43]]
 
 
-def test_a_melody_counts(bands) -> None:
+def test_a_melody_counts() -> None:
     request = replace(asked(best_of=2), match=False)
     times = np.arange(2 * RATE) / RATE
     tones = {hertz: np.sin(2 * np.pi * hertz * times)[:, None] * 0.5 for hertz in (440, 523.25)}
