@@ -42,10 +42,13 @@ ROOMS = {
     "journal": Room(),
     "jobs": Room("journal"),
     "ports": Room("pipe", lazily="mido"),
+    "medians": Room(packages="numpy scipy"),
     "engine": Room(
-        packages="psutil torch tokenizers safetensors yaml numpy scipy soxr platformdirs", lazily="cuda demucs"
+        "medians",
+        packages="psutil torch tokenizers safetensors yaml numpy scipy soxr platformdirs",
+        lazily="cuda demucs",
     ),
-    "match": Room(packages="numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
+    "match": Room("medians", packages="numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
     "sidecar": Room("roots"),
     "stems": Room("asking roots sidecar __init__", "numpy soundfile riffy"),
     "waveform": Room(packages="torch", lazily="julius torchaudio"),

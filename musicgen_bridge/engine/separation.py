@@ -13,6 +13,7 @@ import torch
 
 from musicgen_bridge.engine.device import memory
 from musicgen_bridge.errors import ModelError
+from musicgen_bridge.medians import running_median
 from musicgen_bridge.request import SOURCES
 
 BY_DEMUCS = "demucs: all but drums and bass"
@@ -69,8 +70,8 @@ def harmonic_lead(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     transform = scipy.signal.ShortTimeFFT(scipy.signal.windows.hann(size, sym=False), hop=size // 4, fs=sample_rate)
     spectrum = transform.stft(mono)  # [F, T]
     magnitude = np.abs(spectrum).astype(np.float32)
-    harmonic = scipy.ndimage.median_filter(magnitude, size=(1, 31)) ** 2  # over 0.36 s
-    percussive = scipy.ndimage.median_filter(magnitude, size=(17, 1)) ** 2  # over 370 Hz
+    harmonic = running_median(magnitude, 31, axis=1) ** 2  # over 0.36 s
+    percussive = running_median(magnitude, 17, axis=0) ** 2  # over 370 Hz
     mask = harmonic / np.maximum(harmonic + percussive, np.finfo(np.float32).tiny)
     return transform.istft(spectrum * mask, k1=len(mono))[None, :length].astype(np.float32)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from musicgen_bridge.match.novelty import RATE, Floats, spectrogram
+from musicgen_bridge.medians import running_median
 
 HOP = 320
 FRAMES = RATE / HOP
@@ -27,8 +27,8 @@ def chroma(audio: Floats) -> Floats:
     bins = bins[kept]
     magnitudes = np.concatenate([block[:, kept] for block in spectrogram(audio, _WINDOW, HOP)])
     energy = np.log1p(300 / _WINDOW * magnitudes)  # [frames, bins]
-    lasting = scipy.ndimage.median_filter(energy, (9, 1))
-    peaks = np.maximum(lasting - scipy.ndimage.median_filter(lasting, (1, 15)), 0)
+    lasting = running_median(energy, 9, axis=0)
+    peaks = np.maximum(lasting - running_median(lasting, 15, axis=1), 0)
     return (peaks @ _to_pitch_classes(bins)).astype(np.float64)
 
 

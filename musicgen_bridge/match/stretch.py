@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy
 from python_stretch.Signalsmith import Stretch
 
 from musicgen_bridge.match.novelty import Floats, spectrogram
 from musicgen_bridge.match.resample import Audio
+from musicgen_bridge.medians import running_median
 
 DRUM_BLOCK, TONAL_BLOCK = 0.06, 0.12
 """Seconds of sound that are stretched as one: short blocks keep attacks sharp, only long ones part low tones.
@@ -41,5 +41,5 @@ def block_for(heard: Floats) -> float:
     11 %, drums with any tones at least 27 %.
     """
     magnitude = np.concatenate(list(spectrogram(heard, 2048, 800)))
-    lasting = np.minimum(scipy.ndimage.median_filter(magnitude, (7, 1)), magnitude)
+    lasting = np.minimum(running_median(magnitude, 7, axis=0), magnitude)
     return DRUM_BLOCK if (lasting**2).sum() < 0.18 * (magnitude**2).sum() else TONAL_BLOCK
