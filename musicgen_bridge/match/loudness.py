@@ -48,17 +48,18 @@ def level(audio: Audio, sample_rate: int, lufs: float | None, ceiling: float, lo
     if measured is None:
         return Levelled(audio, None, None, 0.0)
     target = measured if lufs is None else lufs
-    most = 0.0 if lufs is None else ceiling + MOST_LIMITING - true_peak(audio, sample_rate, loop)
+    peak = true_peak(audio, sample_rate, loop)
+    most = 0.0 if lufs is None else ceiling + MOST_LIMITING - peak
     gain = min(target - measured, most)
     for _ in range(4):
         out = audio  # lets go of what the round before made
-        out = limit(audio * np.float32(10 ** (gain / 20)), sample_rate, ceiling, loop)
+        out, highest = _limited(audio * np.float32(10 ** (gain / 20)), peak + gain, sample_rate, ceiling, loop)
         reached = integrated_loudness(out, sample_rate)
         missing = target - (reached if reached is not None else target)
         if missing < 0.1 or gain >= most:
             break
         gain = min(gain + missing, most)
-    return Levelled(out, reached, true_peak(out, sample_rate, loop), 0.0 if lufs is None else max(0.0, missing))
+    return Levelled(out, reached, highest, 0.0 if lufs is None else max(0.0, missing))
 
 
 def integrated_loudness(audio: Audio, sample_rate: int) -> float | None:
@@ -148,8 +149,13 @@ def limit(audio: Audio, sample_rate: int, ceiling: float, loop: bool) -> Audio:
     A loop is limited together with its other end on either side, so that the gain too goes round without a step. The
     limiter aims 0.15 dB lower, and what still stands out lowers the whole.
     """
-    if true_peak(audio, sample_rate, loop) <= ceiling:
-        return audio
+    return _limited(audio, true_peak(audio, sample_rate, loop), sample_rate, ceiling, loop)[0]
+
+
+def _limited(audio: Audio, peak: float, sample_rate: int, ceiling: float, loop: bool) -> tuple[Audio, float]:
+    """Return `audio`, whose true peak in dBTP is known, limited, and the true peak that it has then."""
+    if peak <= ceiling:
+        return audio, peak
     around = round(_AROUND * sample_rate)
     audio = np.concatenate(_around(audio, around, loop), axis=1)
     out = sf_limiter.limit(
@@ -162,6 +168,7 @@ def limit(audio: Audio, sample_rate: int, ceiling: float, loop: bool) -> Audio:
         true_peak=sample_rate in _TRUE_PEAK_RATES or sample_rate >= 176_400,
     )[0]
     out = out[:, around:-around]
-    over = max(0.0, true_peak(out, sample_rate, loop) - ceiling)
+    highest = true_peak(out, sample_rate, loop)
+    over = max(0.0, highest - ceiling)
     out *= np.float32(10 ** (-over / 20))
-    return out
+    return out, highest - over
