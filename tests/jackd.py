@@ -6,7 +6,6 @@ import mmap
 import os
 import queue
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -18,20 +17,11 @@ from pathlib import Path
 
 import mido
 import psutil
-import pytest
 
 from tests.conftest import PATIENCE_S
+from tests.programs import needed
 
 API = "mido.backends.rtmidi/UNIX_JACK"
-
-
-def needed(name: str, package: str) -> str:
-    """Return the path of a program that apt brings; without it the test fails in CI on Linux, else it is skipped."""
-    path = shutil.which(name)
-    if path is None:
-        reason = f"{name} is missing: sudo apt-get install -y {package}"
-        pytest.fail(reason) if os.environ.get("CI") == "true" and sys.platform == "linux" else pytest.skip(reason)
-    return path
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from tests.jackd import needed
+from tests.programs import needed
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "ardour_scripts"
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -258,20 +255,6 @@ def udp(connect):
 @pytest.fixture
 def tcp(connect):
     return connect("tcp")
-
-
-@pytest.fixture
-def tool():
-    """Return the path of a program that apt brings; without it the test fails in CI on Linux, else it is skipped."""
-
-    def find(name: str, package: str) -> str:
-        path = shutil.which(name)
-        if path is None:
-            reason = f"{name} is missing: sudo apt-get install -y {package}"
-            pytest.fail(reason) if os.environ.get("CI") == "true" and sys.platform == "linux" else pytest.skip(reason)
-        return path
-
-    return find
 
 
 @pytest.fixture

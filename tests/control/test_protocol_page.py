@@ -14,6 +14,7 @@ from musicgen_bridge.asking.keys import RENDER_KEYS, SESSION_KEYS
 from musicgen_bridge.control.commands import COMMANDS
 from musicgen_bridge.settings import Settings
 from tests.conftest import PATIENCE_S
+from tests.programs import needed
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "protocol.md").read_text("utf-8")
@@ -55,12 +56,12 @@ def test_the_python_example_runs(rig):
     assert rig.jobs.listed()[0].request.signature == (7, 8)
 
 
-def test_the_shell_example_runs(rig, tool, connect, tmp_path):
+def test_the_shell_example_runs(rig, connect, tmp_path):
     ear = connect()
     script = example(rig, "text").replace("9001", str(ear.socket.getsockname()[1]))
     (tmp_path / "session.osc").write_text(script)
     _, command = example(rig, "sh").splitlines()
-    tool("oscsendfile", "liblo-tools")
+    needed("oscsendfile", "liblo-tools")
     subprocess.run(command.split(), cwd=tmp_path, timeout=PATIENCE_S, check=True)
     heard = [ear.hear().address for _ in range(3)]
     assert heard == ["/musicgen/hello.reply", "/musicgen/session.reply", "/musicgen/queued"]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import PATIENCE_S
+from tests.programs import needed
 
 LIBLO, PURE_DATA = "liblo-tools", "puredata-core"
 
@@ -41,9 +42,9 @@ def running(*command, stream="stdout"):
 
 
 @pytest.fixture
-def oscdump(tool, free_port, connect):
+def oscdump(free_port, connect):
     """A running oscdump with its port, known to listen."""
-    with running(tool("oscdump", LIBLO), "-L", str(free_port)) as program:
+    with running(needed("oscdump", LIBLO), "-L", str(free_port)) as program:
         program.port = free_port
         probe = connect(port=free_port)
         knocking, heard = threading.Event(), threading.Thread(target=program.says, args=("/knock",))
@@ -55,9 +56,9 @@ def oscdump(tool, free_port, connect):
 
 
 @pytest.fixture
-def oscsend(tool):
+def oscsend():
     def send(*words):
-        subprocess.run([tool("oscsend", LIBLO), *map(str, words)], check=True, timeout=PATIENCE_S)
+        subprocess.run([needed("oscsend", LIBLO), *map(str, words)], check=True, timeout=PATIENCE_S)
 
     return send
 
@@ -69,7 +70,7 @@ def test_oscsend_says_hello_and_oscdump_hears_the_answer(rig, oscsend, oscdump):
     oscdump.says("/musicgen/heartbeat", '"one"')
 
 
-def test_oscsendfile_plays_a_session(rig, tool, oscdump, tmp_path):
+def test_oscsendfile_plays_a_session(rig, oscdump, tmp_path):
     script = tmp_path / "session.osc"
     script.write_text(
         f"""/musicgen/hello ssssi "a" "client" "shell" "reply_port" {oscdump.port}
@@ -79,7 +80,7 @@ def test_oscsendfile_plays_a_session(rig, tool, oscdump, tmp_path):
 """
     )
     subprocess.run(
-        [tool("oscsendfile", LIBLO), f"osc.udp://127.0.0.1:{rig.port}", script], check=True, timeout=PATIENCE_S
+        [needed("oscsendfile", LIBLO), f"osc.udp://127.0.0.1:{rig.port}", script], check=True, timeout=PATIENCE_S
     )
     oscdump.says("/musicgen/hello.reply")
     assert oscdump.says("/musicgen/pong").split()[2:4] == ["fss", "3.000000"]
@@ -140,10 +141,10 @@ PATCH = r"""#N canvas 0 0 600 400 10;
 """
 
 
-def test_pure_data_says_hello_tells_the_session_and_renders(rig, tool, free_port, tmp_path):
+def test_pure_data_says_hello_tells_the_session_and_renders(rig, free_port, tmp_path):
     patch = tmp_path / "client.pd"
     patch.write_text(PATCH.format(port=rig.port, ear=free_port, song=rig.song.as_posix()))
-    command = (tool("pd", PURE_DATA), "-nogui", "-noaudio", "-nomidi", "-stderr", "-open", str(patch))
+    command = (needed("pd", PURE_DATA), "-nogui", "-noaudio", "-nomidi", "-stderr", "-open", str(patch))
     with running(*command, stream="stderr") as pd:
         assert "hello.reply 1 proto 1 version" in pd.says("REPLY", "hello.reply")
         assert "session.reply 2 bpm 120.1 signature 7/8 sample_rate 48000" in pd.says("REPLY", "session.reply")

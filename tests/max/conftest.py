@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -15,6 +13,7 @@ import soundfile
 
 from tests.conftest import PATIENCE_S, Daemon
 from tests.max import amxd
+from tests.programs import needed
 
 ROOT = Path(__file__).parents[2]
 DEVICES = ROOT / "max_for_live"
@@ -23,12 +22,7 @@ STUBS = Path(__file__).parent / "stubs"
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The path of node; without it the test fails in CI, else it is skipped."""
-    path = shutil.which("node")
-    if path is None:
-        reason = "node is missing: sudo apt-get install -y nodejs"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    return path
+    return needed("node", "nodejs")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,6 @@
 """The example patch of the docs in a real Pure Data, against the real daemon."""
 
-import os
-import shutil
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 
@@ -12,6 +9,7 @@ import soundfile
 
 from tests.conftest import free_port
 from tests.max.conftest import PATIENCE_S, ROOT
+from tests.programs import needed
 
 PATCH = ROOT / "docs" / "examples" / "musicgen-bridge.pd"
 
@@ -19,10 +17,7 @@ PATCH = ROOT / "docs" / "examples" / "musicgen-bridge.pd"
 @pytest.fixture
 def pd():
     """Return a function that runs the patch with messages to its receivers and gives a reader of what it prints."""
-    path = shutil.which("pd")
-    if path is None:
-        reason = "pd is missing: sudo apt-get install -y puredata-core"
-        pytest.fail(reason) if os.environ.get("CI") == "true" and sys.platform == "linux" else pytest.skip(reason)
+    path = needed("pd", "puredata-core")
 
     @contextmanager
     def run(daemon, *messages):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.conftest import Daemon, free_port
 from tests.control.conftest import TOKEN as DAEMON_TOKEN
 from tests.control.conftest import Rig
 from tests.panel.browser import CHROMIUM, DRIVER, Page
+from tests.programs import needed
 
 TOKEN = page_token(DAEMON_TOKEN)
 
@@ -151,11 +151,9 @@ def bridge(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    """One headless Chromium; without one the tests are skipped, but not where they have to run."""
-    missing = [name for name in (CHROMIUM, DRIVER) if shutil.which(name) is None]
-    if missing:
-        assert not os.environ.get("CI"), f"install {' and '.join(missing)} (.ci/run does)"
-        pytest.skip(f"needs {' and '.join(missing)}")
+    """One headless Chromium."""
+    needed(CHROMIUM, "chromium")
+    needed(DRIVER, "chromium-driver")
     running = Page.browser(tmp_path_factory.mktemp("chromium"))
     yield running
     running.quit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,18 +11,10 @@ import pytest
 
 from tests import small_demucs
 from tests.conftest import Daemon
+from tests.programs import needed
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE.parents[1] / "reaper_scripts"
-
-
-def program(name: str) -> str:
-    """Return the path of a program, or skip; in the CI it has to be there."""
-    found = shutil.which(name)
-    if found is None:
-        reason = f"needs {name}: apt-get install lua5.4 lua-busted lua-check"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    return found
 
 
 def busted(spec: str, daemon: Daemon, folder: Path) -> None:
@@ -38,14 +29,14 @@ def busted(spec: str, daemon: Daemon, folder: Path) -> None:
         "REAPER_TEST_SONG": str(daemon.song),
         "REAPER_SCRIPTS": str(SCRIPTS),
     }
-    command = [program("busted"), f"--lua={program('lua5.4')}", "--lpath=./?.lua", spec]
+    command = [needed("busted", "lua-busted"), f"--lua={needed('lua5.4', 'lua5.4')}", "--lpath=./?.lua", spec]
     ran = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True, encoding="utf-8")
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("folder", [SCRIPTS, HERE], ids=["scripts", "tests"])
 def test_luacheck_is_clean(folder: Path) -> None:
-    command = [program("luacheck"), "--no-color", "--config", str(folder / ".luacheckrc"), str(folder)]
+    command = [needed("luacheck", "lua-check"), "--no-color", "--config", str(folder / ".luacheckrc"), str(folder)]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout
 
@@ -82,7 +73,7 @@ def test_the_drawing_in_the_docs_is_of_this_window(tmp_path: Path) -> None:
         "MUSICGEN_BRIDGE_PRESETS": str(tmp_path),
         "REAPER_SCRIPTS": str(SCRIPTS),
     }
-    command = [program("lua5.4"), "drawing.lua", str(tmp_path / "reaper.svg")]
+    command = [needed("lua5.4", "lua5.4"), "drawing.lua", str(tmp_path / "reaper.svg")]
     subprocess.run(command, cwd=HERE, env=environment, check=True)
     drawn = (HERE.parents[1] / "docs" / "reaper.svg").read_text("utf-8")
     assert (tmp_path / "reaper.svg").read_text("utf-8") == drawn, "draw it anew: tests/reaper/drawing.lua says how"
