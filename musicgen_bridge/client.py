@@ -20,6 +20,8 @@ from musicgen_bridge.request import Progress
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
 """A request is sent again after this much silence, then after twice as much, and so on up to the longest pause."""
+MAX_DATAGRAM = 65_507
+"""Bytes that UDP over IPv4 carries at once."""
 HELLO_S = 1.0
 """How long an open port may leave hello unanswered; a closed one is known at once."""
 ANSWER_S = 5.0
@@ -220,13 +222,31 @@ def pairs(reply: Message, begin: int = 1) -> dict[str, Any]:
 
 
 def _packet(address: str, rid: str, values: Mapping[str, Value]) -> bytes:
-    """Return a request as bytes; numbers that are not whole go as doubles, so that no digit of a tempo is lost."""
+    """Return a request as bytes; numbers that are not whole go as doubles, so that no digit of a tempo is lost.
+
+    Raises ArgumentError where a message can't carry it.
+    """
     builder = OscMessageBuilder(address)
     builder.add_arg(rid, "s")
     for key, value in values.items():
+        if isinstance(value, str):
+            _check_text(key, value)
         builder.add_arg(key, "s")
         builder.add_arg(value, "d" if isinstance(value, float) else None)
-    return builder.build().dgram
+    packet = builder.build().dgram
+    if len(packet) > MAX_DATAGRAM:
+        raise ArgumentError(f"the request has {len(packet)} bytes and a message {MAX_DATAGRAM}; shorten its texts")
+    return packet
+
+
+def _check_text(key: str, text: str) -> None:
+    """Raise ArgumentError for what ends a text in a message, or is no text: a file's name may be any bytes on Linux."""
+    try:
+        sound = b"\0" not in text.encode()
+    except UnicodeEncodeError:
+        sound = False
+    if not sound:
+        raise ArgumentError(f"{key} holds what is no text in UTF-8 ({text[-60:]!r}); write it anew, or rename the file")
 
 
 def _place(reply: Message) -> tuple[int | None, int]:

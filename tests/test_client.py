@@ -181,3 +181,14 @@ def test_a_closed_port_and_a_silent_one_are_no_daemon() -> None:
 def test_an_unknown_host_is_told_as_such() -> None:
     with pytest.raises(ArgumentError, match=r"no\.such\.host\.invalid"):
         Bridge.connect("no.such.host.invalid")
+
+
+@pytest.mark.parametrize("text", ["tab\0le", "/music/caf\udce9.wav"], ids=["NUL", "no UTF-8"])
+def test_what_no_message_can_carry_is_told_by_its_key(daemon, text: str) -> None:
+    with Bridge.connect(port=daemon.port) as bridge, pytest.raises(ArgumentError, match="melody holds what is no text"):
+        bridge.render({"melody": text})
+
+
+def test_a_request_that_is_too_long_for_a_message_is_told(daemon) -> None:
+    with Bridge.connect(port=daemon.port) as bridge, pytest.raises(ArgumentError, match="shorten its texts"):
+        bridge.render({"prompt": 70_000 * "a"})
