@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
@@ -135,17 +136,22 @@ def _train_score(onsets: Floats, period: float, split: int) -> tuple[float, floa
     the other division (thirds where the pulse halves, halves where it has thirds) counts against.
     """
     profile = _fold(onsets, period)
-
-    def mean_at(*parts: float) -> Floats:
-        return np.mean([np.roll(profile, -round(part * len(profile))) for part in parts], axis=0)
-
-    halves, thirds, quarters, sixths = (1 / 2,), (1 / 3, 2 / 3), (1 / 4, 3 / 4), (1 / 6, 5 / 6)
-    if split == 2:
-        scores = profile + 0.5 * mean_at(*halves) + 0.25 * mean_at(*quarters) - 0.6 * mean_at(*thirds)
-    else:
-        scores = profile + 0.5 * mean_at(*thirds) + 0.25 * mean_at(*sixths) - 0.6 * mean_at(*halves)
+    scores = profile @ _trains(len(profile), split)
     best = int(np.argmax(scores))
     return float(scores[best]), best * period / len(profile)
+
+
+@cache
+def _trains(phases: int, split: int) -> Floats:
+    """Return what a fold's phases count in the train that begins with each of them, a circulant [phases, phases]."""
+    halves, thirds, quarters, sixths = [1 / 2], [1 / 3, 2 / 3], [1 / 4, 3 / 4], [1 / 6, 5 / 6]
+    division, finer, other = (halves, quarters, thirds) if split == 2 else (thirds, sixths, halves)
+    counts = np.eye(1, phases)[0]
+    for parts, weight in ((division, 0.5), (finer, 0.25), (other, -0.6)):
+        for part in parts:
+            counts[round(part * phases)] += weight / len(parts)
+    phase = np.arange(phases)
+    return counts[(phase[:, None] - phase) % phases]
 
 
 def _fold(onsets: Floats, period: float) -> Floats:
