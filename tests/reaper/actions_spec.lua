@@ -1,8 +1,10 @@
 -- The actions as Reaper runs them, with the real program and a real daemon behind them.
 
 local stub = require("stub")
-local json
+local steps = require("steps")
+local json = require("json")
 
+local act, near, lies, sidecar = stub.act, steps.near, steps.lies, steps.sidecar
 local FOLDER, SONG = os.getenv("REAPER_TEST_FOLDER"), os.getenv("REAPER_TEST_SONG")
 local BAR = 7 / 2 * 60 / 97.5 -- s: 7/8 at 97.5 quarter notes a minute
 local world, track
@@ -12,28 +14,6 @@ local function open()
   track = world.project.tracks[1]
   world.project.markers = { { time = 0, bpm = 97.5, beats = 7, unit = 8 } }
   world.project.values.PROJECT_SRATE = 44100
-end
-
-local function act(name, ...)
-  world.answers = { ... }
-  stub.run("musicgen-bridge_" .. name .. ".lua")
-  stub.turn()
-end
-
-local function near(wanted, value)
-  assert.is_true(math.abs(wanted - value) < 1e-9, ("%.12f is not %.12f"):format(value, wanted))
-end
-
-local function lies(item, from, to)
-  near(from, item.values.D_POSITION)
-  near(to - from, item.values.D_LENGTH)
-end
-
-local function sidecar(take)
-  local file = assert(io.open((take.source.path:gsub("%.wav$", ".json"))))
-  local text = file:read("a")
-  file:close()
-  return json.decode(text)
 end
 
 local made -- the first item that was generated: its file and its notes
@@ -54,8 +34,6 @@ end
 
 describe("in a 7/8 project at 97.5 BPM and 44.1 kHz", function()
   setup(function()
-    package.path = stub.scripts .. "/lib/?.lua;" .. package.path
-    json = require("json")
   end)
   before_each(open)
   after_each(function()

@@ -1,28 +1,12 @@
 -- Takes that are cut anew, with the real program and a real daemon behind them.
 
 local stub = require("stub")
-local json
+local steps = require("steps")
 
+local act, near, sidecar = stub.act, steps.near, steps.sidecar
 local FOLDER, SONG = os.getenv("REAPER_TEST_FOLDER"), os.getenv("REAPER_TEST_SONG")
 local RATE, BEAT = 44100, 60 / 120
 local world, track, item, path
-
-local function act(name, ...)
-  world.answers = { ... }
-  stub.run("musicgen-bridge_" .. name .. ".lua")
-  stub.turn()
-end
-
-local function sidecar(take)
-  local file = assert(io.open((take.source.path:gsub("%.wav$", ".json"))))
-  local text = file:read("a")
-  file:close()
-  return json.decode(text)
-end
-
-local function near(wanted, value)
-  assert.is_true(math.abs(wanted - value) < 1e-6, ("%.9f is not %.9f"):format(value, wanted))
-end
 
 -- How alike two takes are, of which the second is heard so many seconds later on: 1 where they are the same.
 local function likeness(one, other, later)
@@ -37,8 +21,6 @@ end
 
 describe("a take of two bars at 120", function()
   setup(function()
-    package.path = stub.scripts .. "/lib/?.lua;" .. package.path
-    json = require("json")
     world = stub.new(FOLDER, SONG)
     world.project.values.PROJECT_SRATE, world.project.selection = RATE, { 0, 8 * BEAT }
     act("generate", { "techno, one loop", "", "1" })

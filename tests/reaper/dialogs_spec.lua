@@ -2,14 +2,9 @@
 
 local stub = require("stub")
 
+local act = stub.act
 local FOLDER, SONG = os.getenv("REAPER_TEST_FOLDER"), os.getenv("REAPER_TEST_SONG")
 local world
-
-local function act(name, ...)
-  world.answers = { ... }
-  stub.run("musicgen-bridge_" .. name .. ".lua")
-  stub.turn()
-end
 
 local function says(text)
   assert.equal(1, #world.boxes)

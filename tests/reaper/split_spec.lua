@@ -1,8 +1,10 @@
 -- Splitting and fitting an item, with the real program and a real daemon that has a small Demucs.
 
 local stub = require("stub")
-local json
+local steps = require("steps")
+local json = require("json")
 
+local near, lies, sidecar = steps.near, steps.lies, steps.sidecar
 local FOLDER, SONG = os.getenv("REAPER_TEST_FOLDER"), os.getenv("REAPER_TEST_SONG")
 local RATE, BPM, BAR = 44100, 118, 4 * 60 / 118
 local NAMES = { "drums", "bass", "other", "vocals" }
@@ -29,33 +31,14 @@ local function loop()
 end
 
 local function act(name)
-  stub.run("musicgen-bridge_" .. name .. ".lua")
-  stub.turn()
+  stub.act(name)
   assert.same({}, world.boxes)
   assert.same({ open = 0, "musicgen-bridge: " .. name }, world.undo)
-end
-
-local function near(wanted, value, by)
-  assert.is_true(math.abs(wanted - value) < (by or 1e-9), ("%.12f is not %.12f"):format(value, wanted))
-end
-
-local function lies(item, from, to)
-  near(from, item.values.D_POSITION)
-  near(to - from, item.values.D_LENGTH)
-end
-
-local function take_of(item)
-  local file = assert(io.open((item.takes[1].source.path:gsub("%.wav$", ".json"))))
-  local text = file:read("a")
-  file:close()
-  return json.decode(text)
 end
 
 describe("an item with a loop at 118 in a project at 97.5", function()
   local item
   setup(function()
-    package.path = stub.scripts .. "/lib/?.lua;" .. package.path
-    json = require("json")
     path = loop()
   end)
   before_each(function()
@@ -101,7 +84,7 @@ describe("an item with a loop at 118 in a project at 97.5", function()
     act("again")
     assert.equal(2, #vocals.takes)
     assert.equal(5, #world.project.tracks)
-    assert.equal("vocals", take_of(vocals).report.separated)
+    assert.equal("vocals", sidecar(vocals.takes[1]).report.separated)
   end)
 
   it("is fitted to the project's tempo, as many bars as it has, from where it lies", function()
@@ -111,7 +94,7 @@ describe("an item with a loop at 118 in a project at 97.5", function()
     near(1.25, new.values.D_POSITION)
     near(2 * 4 * 60 / 97.5, new.values.D_LENGTH, 1 / RATE)
     assert.equal("my loop é", new.takes[1].texts.P_NAME)
-    local take = take_of(new)
+    local take = sidecar(new.takes[1])
     near(97.5 / BPM, take.report.rate, 1e-3)
     assert.same({ "fit", 2, 97.5 }, { take.request.mode, take.request.bars, take.request.bpm })
   end)
@@ -120,7 +103,7 @@ describe("an item with a loop at 118 in a project at 97.5", function()
     world.project.selection = { 0, 4 * 60 / 97.5 }
     act("fit")
     lies(world.project.tracks[2].items[1], 0, 4 * 60 / 97.5)
-    assert.equal(1, take_of(world.project.tracks[2].items[1]).request.bars)
+    assert.equal(1, sidecar(world.project.tracks[2].items[1].takes[1]).request.bars)
   end)
 
   it("stays as it is when it was cancelled", function()

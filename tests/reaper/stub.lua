@@ -400,6 +400,13 @@ function stub.run(script)
   package.path = path
 end
 
+--- Runs an action to its end, with these answers to what it asks.
+function stub.act(name, ...)
+  world.answers = { ... }
+  stub.run("musicgen-bridge_" .. name .. ".lua")
+  stub.turn()
+end
+
 --- Runs what is deferred, round by round, until `done` says so or nothing is left.
 function stub.turn(done)
   while #world.deferred > 0 and not (done and done()) do
