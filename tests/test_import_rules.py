@@ -55,9 +55,7 @@ ROOMS = {
     "audio": Room("stems waveform", "torch"),
     "musicgen": Room("engine hub settings waveform", "torch numpy"),
     "sharing": Room(),
-    "worker": Room(
-        "asking engine hub match pipe roots settings sharing shipped sidecar sound stems", "numpy soxr torch"
-    ),
+    "worker": Room("asking engine hub match pipe roots settings sharing shipped sidecar sound stems", "numpy torch"),
     "workers": Room("jobs pipe settings sharing"),
     "recorders": Room("jobs pipe settings"),
     "control": Room("asking roots jobs __init__", lazily="mido rtmidi"),

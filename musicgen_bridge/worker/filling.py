@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import soxr
 
 from musicgen_bridge.asking.plausible import MAX_SECONDS
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match import FASTEST, Section, Surroundings, fill, surroundings
+from musicgen_bridge.match.resample import resample
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.roots import Roots, shown
-from musicgen_bridge.stems.read import read_audio
+from musicgen_bridge.stems.read import SILENCE, read_audio
 from musicgen_bridge.worker.takes import Made, Result
 
 _RESERVE_S = 1.0
@@ -34,14 +34,16 @@ class Filling:
         return FASTEST * (self.section.end - self.section.start) + _RESERVE_S
 
     def heard(self, sample_rate: int, most: float) -> np.ndarray:
-        """Return what stands before the section [C, N] at the model's rate, at most so many seconds."""
+        """Return what stands before the section [C, N] at the model's rate, `most` seconds of it at most.
+
+        Raises AudioError where that is silent.
+        """
         before = min(self.request.continue_seconds, most, self.section.start)
         first, last = (round(at * self.section.sample_rate) for at in (self.section.start - before, self.section.start))
         audio = self.section.audio[:, first:last]
-        if np.abs(audio).max(initial=0.0) < 1e-4:
+        if np.abs(audio).max(initial=0.0) < SILENCE:
             raise AudioError("it is silent before the section: begin it where something sounds, or render a take")
-        resampled = soxr.resample(audio.T, self.section.sample_rate, sample_rate, quality="VHQ")
-        return np.ascontiguousarray(resampled.T, dtype=np.float32)
+        return resample(audio, self.section.sample_rate, sample_rate)
 
     def results(self, made: Made, step: Callable[[int, int], None]) -> list[Result]:
         """Return the recording with each take of `made` in it.

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import soxr
 
 from musicgen_bridge.engine import Engine, Melody, Row, Sampling, Take
 from musicgen_bridge.engine.demucs_weights import load_demucs
@@ -16,6 +15,7 @@ from musicgen_bridge.engine.device import device_called
 from musicgen_bridge.engine.separation import melody_of, split, within_full_scale
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.match import needed_seconds
+from musicgen_bridge.match.resample import resample
 from musicgen_bridge.request import Part, RenderRequest, Stem
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.settings import Settings, demucs_folder
@@ -265,8 +265,7 @@ class Worker:
             return None
         heard = min(request.continue_seconds, engine.max_duration / 2)
         recording = read_end(self._roots.readable(request.continue_from), seconds=heard)
-        resampled = soxr.resample(recording.audio.T, recording.sample_rate, engine.sample_rate, quality="VHQ")
-        return np.ascontiguousarray(resampled.T, dtype=np.float32)
+        return resample(recording.audio, recording.sample_rate, engine.sample_rate)
 
 
 def described(prompt: str, request: RenderRequest) -> str:
