@@ -1,4 +1,7 @@
-"""What a setting may be: each reads what stands in the file, a flag or the environment, or says what it must be."""
+"""What a setting may be: each function reads what stands in the file, a flag or the environment.
+
+Each raises ArgumentError that says what the setting must be.
+"""
 
 from __future__ import annotations
 

@@ -188,7 +188,11 @@ def shipped(program: Program) -> dict[str, Path]:
 
 
 def installed(state: Path) -> dict[str, tuple[Path, Files]]:
-    """Return the folder and files of each program that was installed, as noted in the state folder."""
+    """Return the folder and files of each program that was installed, as noted in the state folder.
+
+    Raises:
+        ArgumentError: the note can't be read.
+    """
     try:
         noted = json.loads(_record(state).read_text("utf-8"))
     except FileNotFoundError:

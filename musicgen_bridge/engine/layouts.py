@@ -14,7 +14,7 @@ from musicgen_bridge.errors import ModelError
 
 
 def nowhere(name: str) -> Path:
-    """Find nothing on the hub."""
+    """Find nothing on the hub: raises ModelError, whatever is asked for."""
     raise ModelError(f"The model needs {name}, which is not on this machine: pull it first.")
 
 

@@ -39,7 +39,7 @@ class TextEncoder:
         return bool(set(self.tokens(prompt)) - set(self.tokens(_NOBODYS)))
 
     def tokens(self, prompt: str) -> list[int]:
-        """Return the token ids of `prompt`, the end of sequence included."""
+        """Return the token ids of `prompt`, the end of sequence included. Raises ArgumentError where it is too long."""
         ids: list[int] = self._tokenizer.encode(prompt).ids
         if len(ids) > MAX_TOKENS:
             raise ArgumentError(f"The prompt has {len(ids)} tokens and the model reads {MAX_TOKENS}: shorten it.")

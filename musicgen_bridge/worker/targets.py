@@ -19,7 +19,10 @@ _SHORT_S = 60.0
 
 
 def with_length(request: RenderRequest, recording: Recording) -> RenderRequest:
-    """Return a request of the recording's own length where it names none: its whole bars, or every frame."""
+    """Return a request of the recording's own length where it names none: its whole bars, or every frame.
+
+    Raises AudioError where those bars would last longer than `MAX_SECONDS`.
+    """
     if request.has_length:
         return request
     if request.match:
