@@ -1,12 +1,13 @@
-"""Our child processes: how each is started, a stdout that no library prints into, and the JSON lines between us."""
+"""Our child processes: how each is started, pipes that no library gets hold of, and the JSON lines between us."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import signal
 import sys
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,20 @@ def command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", f"musicgen_bridge.{module}", *arguments]
 
 
-def private_stdout() -> TextIO:
-    """Return our own handle of stdout and point file descriptor 1 at stderr, where a library's prints do no harm."""
-    own = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+def private_pipes() -> tuple[BinaryIO, TextIO]:
+    """Begin as a child: leave Ctrl-C to the parent, and return our own handles of stdin and stdout.
+
+    File descriptor 0 holds nothing from then on, and 1 is stderr, where a library's prints do no harm. On Windows
+    whoever asks anything of a pipe that a thread is reading waits until something comes, and C libraries do that to
+    stdin while they are loaded (https://github.com/numpy/numpy/issues/24290).
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stdin, stdout = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
-    return own
+    return stdin, stdout
 
 
 def say(**message: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -90,6 +92,22 @@ def test_a_worker_that_can_t_be_understood_is_started_again(tmp_path, prints):
     prints('{"is": "ready"}')
     worker = asyncio.run(supervised(tmp_path, lambda worker: len(worker._deaths) > 1))
     assert worker.fatal is None
+
+
+CHILD = """
+import os, signal
+from musicgen_bridge.pipe import private_pipes
+stdin, stdout = private_pipes()
+os.write(1, b"a library's print")
+signal.raise_signal(signal.SIGINT)
+print(os.read(0, 9), stdin.readline(), file=stdout)
+"""
+
+
+def test_what_a_child_is_told_and_says_is_out_of_the_reach_of_libraries_and_of_ctrl_c():
+    child = subprocess.run([sys.executable, "-c", CHILD], input=b"an order\n", capture_output=True, check=True)
+    assert child.stdout == b"b'' b'an order\\n'\n"
+    assert child.stderr == b"a library's print"
 
 
 @pytest.mark.parametrize("line", [b"", b"\xff\xfe\n", b"NaN\n", b"null\n", b'{"is"', b'"is"\n'])

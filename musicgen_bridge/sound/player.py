@@ -22,7 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError
-from musicgen_bridge.pipe import private_stdout, say
+from musicgen_bridge.pipe import private_pipes, say
 from musicgen_bridge.sound.clock import StreamClock, heard_at, sane
 from musicgen_bridge.sound.devices import Device, find, portaudio
 
@@ -203,15 +203,15 @@ def obey(stdin: BinaryIO, output: Output, head: dict[str, Any]) -> None:
 
 def main() -> int:
     """Play one take; exit code 1 where the device can't be opened or vanishes."""
-    sys.stdout = private_stdout()
-    head = json.loads(sys.stdin.buffer.readline())
+    stdin, sys.stdout = private_pipes()
+    head = json.loads(stdin.readline())
     try:
         output = Output(find("output", head["device"]))
     except AudioError as error:
         say(**{"is": "fail"}, text=error.text)
         return 1
     say(**{"is": "open"}, device=output.device.name)
-    threading.Thread(target=obey, args=(sys.stdin.buffer, output, head), daemon=True).start()
+    threading.Thread(target=obey, args=(stdin, output, head), daemon=True).start()
     watch(output)
     return 0
 

@@ -17,13 +17,13 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError, BridgeError, CancelledError, InternalError
-from musicgen_bridge.pipe import private_stdout, say
+from musicgen_bridge.pipe import private_pipes, say
 from musicgen_bridge.request import Progress, RecordRequest, Stem, Transport
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.sound.clock import StreamClock, caught_at, sane
@@ -182,9 +182,9 @@ def remarks(audio: Frames, name: str, gaps: int) -> list[str]:
     return found
 
 
-def listen(recording: Recording) -> None:
+def listen(stdin: BinaryIO, recording: Recording) -> None:
     """Do as stdin says; when it ends, the daemon is gone, and so is this process."""
-    for line in sys.stdin:
+    for line in stdin:
         match json.loads(line):
             case {"do": "transport", "transport": values}:
                 recording.transport = Transport.from_json(values)
@@ -195,9 +195,9 @@ def listen(recording: Recording) -> None:
 
 def main() -> None:
     """Make one recording, and end without PortAudio's own ending where a device has gone: it aborts or hangs there."""
-    sys.stdout = private_stdout()
-    recording = Recording(json.loads(sys.stdin.readline()))
-    threading.Thread(target=listen, args=(recording,), daemon=True).start()
+    stdin, sys.stdout = private_pipes()
+    recording = Recording(json.loads(stdin.readline()))
+    threading.Thread(target=listen, args=(stdin, recording), daemon=True).start()
     try:
         say(**{"is": "done"}, stem=recording.run().to_json())
         recording.close()

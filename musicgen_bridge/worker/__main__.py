@@ -17,16 +17,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from musicgen_bridge.errors import BridgeError, CancelledError, InternalError
-from musicgen_bridge.pipe import private_stdout
+from musicgen_bridge.pipe import private_pipes
 from musicgen_bridge.request import RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.worker.line import Errand, Line, Unload
@@ -60,7 +59,7 @@ class _Out:
 class _In(threading.Thread):
     """Reads commands while the main thread renders: answers pings, notes what is cancelled, fills the line."""
 
-    def __init__(self, stream: TextIO, out: _Out) -> None:
+    def __init__(self, stream: BinaryIO, out: _Out) -> None:
         super().__init__(daemon=True, name="commands")
         self.line = Line()
         self.transport = Transport()
@@ -127,10 +126,10 @@ class _In(threading.Thread):
 def main() -> int:
     """Serve until stdin ends; exit code 1 when the model can't be loaded."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the daemon, which ends us in order
-    out = _Out(private_stdout())
-    commands = _In(sys.stdin, out)
-    settings = Settings.from_json(json.loads(sys.stdin.readline())["settings"])
+    stdin, stdout = private_pipes()
+    out = _Out(stdout)
+    commands = _In(stdin, out)
+    settings = Settings.from_json(json.loads(stdin.readline())["settings"])
     commands.start()
     try:
         from musicgen_bridge.engine.device import leave_a_core, trim
