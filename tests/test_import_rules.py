@@ -24,12 +24,13 @@ class Room(NamedTuple):
     """Rooms and packages that only a function may import, when it is called."""
 
 
-TYPES = ("errors", "request", "tempo_map")
+TYPES = ("errors", "pitch", "request", "tempo_map")
 """They know nobody but each other, and every other room may know them."""
 ROOMS = {
     "errors": Room(),
     "request": Room("tempo_map"),
     "tempo_map": Room(),
+    "pitch": Room(),
     "roots": Room(),
     "asking": Room("roots shipped sidecar"),
     "pipe": Room(),

@@ -12,13 +12,13 @@ import torch
 from torch.nn import functional
 
 from musicgen_bridge.match import Target, estimate_key, match
+from musicgen_bridge.pitch import tonic
 from musicgen_bridge.request import Signature
 
 SAMPLE_RATE = 32_000
 Array = npt.NDArray[np.float32]
 TEMPO_RATIOS = (0.5, 1.0, 2.0)
 """Octave folding: half and double time count as the same tempo."""
-SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 def magnitudes(x: Array, n: int, hop: int) -> torch.Tensor:
@@ -90,8 +90,7 @@ def chroma_cosine(a: Array, b: Array) -> float:
 def detect_key(x: Array) -> tuple[int, bool]:
     """Return the tonic's pitch class and whether the mode is minor, as session matching hears them."""
     name, _ = estimate_key(x[None], SAMPLE_RATE)
-    tonic, mode = name.split()
-    return SHARPS.index(tonic), mode == "minor"
+    return tonic(name), name.endswith("minor")
 
 
 def tempo_after_matching(x: Array, bpm: float) -> float:

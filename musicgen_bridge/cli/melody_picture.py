@@ -16,13 +16,13 @@ from musicgen_bridge.asking.plausible import MAX_SECONDS
 from musicgen_bridge.engine.chroma import HOP, SAMPLE_RATE, melody_chroma
 from musicgen_bridge.engine.demucs_weights import load_demucs
 from musicgen_bridge.engine.separation import melody_of
+from musicgen_bridge.pitch import PITCH_CLASSES
 from musicgen_bridge.request import SOURCES
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings, demucs_folder
 from musicgen_bridge.stems.files import NewFile, appear, disk_errors
 from musicgen_bridge.stems.read import read_audio
 
-NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 _ROW, _LEFT, _TOP, _WIDTH = 20, 40, 34, 1200
 _BLACK = {1, 3, 6, 8, 10}
 
@@ -74,7 +74,7 @@ def to_svg(classes: NDArray[np.int64], step: float, seconds: float, start: float
         '<rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{_LEFT}" y="20" font-size="14">{escape(title)}</text>',
     ]
-    for note, name in enumerate(NOTES):
+    for note, name in enumerate(PITCH_CLASSES):
         top = high - (note + 1) * _ROW
         shade = "#eceff1" if note in _BLACK else "#f8f9fa"
         lines.append(f'<rect x="{_LEFT}" y="{top}" width="{_WIDTH}" height="{_ROW}" fill="{shade}"/>')
@@ -87,7 +87,7 @@ def to_svg(classes: NDArray[np.int64], step: float, seconds: float, start: float
             x, y, width = _LEFT + first * wide, high - (note + 1) * _ROW + 2, (last - first) * wide
             lines.append(
                 f'<rect x="{x:.2f}" y="{y}" width="{width:.2f}" height="{_ROW - 4}" rx="3" fill="#1f6f8b">'
-                f"<title>{NOTES[note]}, {start + first:.2f} s</title></rect>"
+                f"<title>{PITCH_CLASSES[note]}, {start + first:.2f} s</title></rect>"
             )
     every = next((one for one in (1, 2, 5, 10, 30, 60) if seconds / one <= 20), 120)
     for tick in range(-(-int(start * 1000) // (every * 1000)) * every, int(start + seconds) + 1, every):

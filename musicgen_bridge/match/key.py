@@ -7,10 +7,10 @@ import numpy as np
 from musicgen_bridge.match.chroma import FRAMES, chroma
 from musicgen_bridge.match.novelty import Floats
 from musicgen_bridge.match.resample import Audio, for_analysis
+from musicgen_bridge.pitch import PITCH_CLASSES
 
 KEY_HEARD = 0.4
 """The confidence under which there is no key to speak of."""
-_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 # How often each degree of the scale is heard: Albrecht and Shanahan, "The Use of Large Corpora to Train a New Type of
 # Key-Finding Algorithm", Music Perception 31 (1), 2013.
 _MAJOR = np.array([0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081])
@@ -47,7 +47,7 @@ def key_of(heard: Floats) -> tuple[str, float]:
     fits = _standard(profiles) @ _standard(evidence) / 12  # Pearson's correlation, [24]
     best = int(np.argmax(fits))
     confidence = max(float(fits[best]), 0.0) * min(1.0, float(classes.sum()) / _TONAL)
-    return f"{_NAMES[best % 12]} {'major' if best < 12 else 'minor'}", confidence
+    return f"{PITCH_CLASSES[best % 12]} {'major' if best < 12 else 'minor'}", confidence
 
 
 def _fold(frames: Floats, bass: float) -> Floats:

@@ -10,12 +10,12 @@ from musicgen_bridge.match.chroma import chroma
 from musicgen_bridge.match.match import Report
 from musicgen_bridge.match.novelty import Floats
 from musicgen_bridge.match.resample import Audio, for_analysis
+from musicgen_bridge.pitch import tonic
 
 _NEAR = 0.04
 """By how much of its tempo a take may be off to lose some tenths of its score: more is heard of the stretch."""
 _HEARD = 0.3
 """The confidence from which on a tempo is beyond doubt."""
-_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +57,11 @@ def key_fit(wanted: str, heard: str | None) -> float:
     """
     if heard is None:
         return 0.0
-    (tonic, mode), (other, its_mode) = _tonic(wanted), _tonic(heard)
-    if mode == its_mode:
-        return {0: 1.0, 7: 0.5, 5: 0.5}.get((other - tonic) % 12, 0.0)
-    relative = 9 if mode == "major" else 3
-    return {relative: 0.3, 0: 0.2}.get((other - tonic) % 12, 0.0)
-
-
-def _tonic(key: str) -> tuple[int, str]:
-    name, mode = key.split()
-    return (_LETTERS[name[0]] + name.count("#") - name.count("b")) % 12, mode
+    apart = (tonic(heard) - tonic(wanted)) % 12
+    if wanted.endswith("major") == heard.endswith("major"):
+        return {0: 1.0, 7: 0.5, 5: 0.5}.get(apart, 0.0)
+    relative = 9 if wanted.endswith("major") else 3
+    return {relative: 0.3, 0: 0.2}.get(apart, 0.0)
 
 
 def melody_fit(audio: Audio, sample_rate: int, melody: Audio, melody_rate: int) -> float:

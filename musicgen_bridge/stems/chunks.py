@@ -9,13 +9,13 @@ from fractions import Fraction
 
 from riffy import BextMetadata
 
+from musicgen_bridge.pitch import tonic
 from musicgen_bridge.request import Signature
 
 Chunk = tuple[bytes, bytes | memoryview]
 """A RIFF chunk: its name of four letters and its payload."""
 
 MIDDLE_C = 60
-_PITCHES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ONE_SHOT, _ROOT_SET, _STRETCH = 0x01, 0x02, 0x04
 
 
@@ -46,10 +46,7 @@ def _split(wav: bytes) -> list[Chunk]:
 
 def root_note(key: str | None) -> int | None:
     """Return the MIDI note of a key's tonic at or above middle C; None without a key. "F# minor" is 66."""
-    if not key:
-        return None
-    raised = {"#": 1, "b": -1}.get(key[1:2], 0)
-    return MIDDLE_C + (_PITCHES[key[0]] + raised) % 12
+    return MIDDLE_C + tonic(key) if key else None
 
 
 def acid(quarters: Fraction, signature: Signature, bpm: float, key: str | None, *, loops: bool) -> Chunk:

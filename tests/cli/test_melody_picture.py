@@ -11,8 +11,9 @@ import pytest
 import soundfile
 
 from musicgen_bridge.asking.keys import Value
-from musicgen_bridge.cli.melody_picture import NOTES, picture, to_svg
+from musicgen_bridge.cli.melody_picture import picture, to_svg
 from musicgen_bridge.errors import AudioError, ModelError, PathError
+from musicgen_bridge.pitch import PITCH_CLASSES
 from musicgen_bridge.settings import Settings
 from tests.cli.shell import run
 
@@ -26,7 +27,7 @@ SECONDS = 1.5
 def tune(tmp_path: Path) -> Path:
     """Four notes over a low drone in C, which the lead leaves out."""
     times = np.arange(round(SECONDS * RATE)) / RATE
-    pitches = [440 * 2 ** ((60 + NOTES.index(note) - 69) / 12) for note in TUNE]
+    pitches = [440 * 2 ** ((60 + PITCH_CLASSES.index(note) - 69) / 12) for note in TUNE]
     lead = np.concatenate([0.15 * np.sin(2 * np.pi * pitch * times) for pitch in pitches])
     drone = 0.6 * np.sin(2 * np.pi * 130.81 * np.arange(len(lead)) / RATE)
     path = tmp_path / "my <tune>.wav"
