@@ -54,7 +54,7 @@ class Batch:
         self._guided = draft.guided
         self._ensemble = engine.ensemble(draft)
         self._costs = costs
-        self._since = time.monotonic()
+        self._since = time.perf_counter()
         self._steps = 0
         """Since somebody joined or left."""
 
@@ -65,7 +65,7 @@ class Batch:
         voice = self.seats[0].voice
         assert voice is not None
         first = First(voice.rows, voice.steps, voice.left, self._since)
-        return self._costs.allow(first, self._ensemble.rows + len(request.candidates), time.monotonic())
+        return self._costs.allow(first, self._ensemble.rows + len(request.candidates), time.perf_counter())
 
     def welcomes(self, seat: Seat) -> bool:
         """Whether one that has begun may join."""
@@ -83,7 +83,7 @@ class Batch:
     def remove(self, seat: Seat) -> None:
         """Let one go, wherever it is."""
         if seat is self.seats[0]:
-            self._since = time.monotonic()  # of the next
+            self._since = time.perf_counter()  # of the next
         self.seats.remove(seat)
         if seat.voice in self._ensemble.voices:
             self._ensemble.leave(seat.voice)
@@ -93,11 +93,11 @@ class Batch:
         """Draw one position of all, if anybody is there. Raises OutOfMemoryError."""
         if not self._ensemble.voices:
             return
-        began = time.monotonic()
+        began = time.perf_counter()
         self._ensemble.step()
         self._steps += 1
         if self._steps > _SETTLED:
-            self._costs.took(self._ensemble.rows, time.monotonic() - began)
+            self._costs.took(self._ensemble.rows, time.perf_counter() - began)
         for voice in [voice for voice in self._ensemble.voices if not voice.left]:
             self._ensemble.leave(voice)
             self._steps = 0

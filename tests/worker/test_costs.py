@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from musicgen_bridge.worker.costs import SLOWEST, Costs, First
+from musicgen_bridge.engine import Engine
+from musicgen_bridge.settings import STARTER
+from musicgen_bridge.worker.costs import SLOWEST, Costs, First, measured
 
 STEPS = {1: 0.010, 2: 0.012, 3: 0.0126, 4: 0.020}
 
@@ -54,3 +58,11 @@ def test_a_step_that_takes_longer_now_counts_little_by_little() -> None:
     assert 7 not in costs.steps
     assert not costs.allow(first(1000), 2, now=100.0)
     assert SLOWEST == 1.25
+
+
+def test_steps_are_told_apart_where_the_monotonic_clock_is_windows_coarse_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: fine() * 64 // 1 / 64)
+    steps = measured(Engine.load(STARTER, "cpu")).steps
+    assert all(steps.values())
+    assert len(set(steps.values())) == len(steps)
