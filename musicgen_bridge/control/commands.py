@@ -141,7 +141,7 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             "/musicgen/fit",
             "bring a recording to the session, as a take is: its tempo, bars, rate and loudness, or its stems",
-            (QUEUED, PROGRESS, DONE),
+            (QUEUED, PROGRESS, NOTE, DONE),
             FIT_KEYS,
             required=("file",),
             codes=_ACCEPTING + _ENDING,
