@@ -15,6 +15,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, PacketError, decode
+from musicgen_bridge.control.udp import prepare
 from musicgen_bridge.errors import ArgumentError, BridgeError, InternalError, from_code
 from musicgen_bridge.request import Progress
 
@@ -64,6 +65,7 @@ class Bridge:
         """
         bridge = cls(f"{host}:{port}")
         try:
+            prepare(bridge._socket)
             bridge._socket.connect((host, port))
             (reply,) = bridge.request("/musicgen/hello", bridge._greeting, patience=timeout)
         except BaseException as error:

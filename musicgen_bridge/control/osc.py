@@ -14,6 +14,7 @@ from itertools import count
 from typing import cast
 
 from musicgen_bridge.control.osc_codec import IMMEDIATELY, MAX_PACKET, Bundle, Message, PacketError, decode, encode
+from musicgen_bridge.control.udp import prepare
 from musicgen_bridge.errors import TimeError
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class Server:
             receiver.setblocking(False)
             with contextlib.suppress(OSError):  # some systems refuse what is more than they give
                 receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            prepare(receiver)
             receiver.bind((host, self.port))
             await loop.create_datagram_endpoint(lambda: self._datagrams, sock=receiver)
         except BaseException:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from musicgen_bridge.control.osc_codec import Message, PacketError, decode, messages
+from musicgen_bridge.control.udp import prepare
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ async def listening(port: int, heard: Callable[[Message], None]) -> AsyncIterato
     while True:
         try:
             transport, _ = await loop.create_datagram_endpoint(lambda: _Listener(heard), ("127.0.0.1", port))
+            prepare(transport.get_extra_info("socket"))
             break
         except OSError as error:
             if not told:
