@@ -27,6 +27,8 @@ Note = Callable[[str], None]
 """Takes a sentence that a person should read."""
 
 _TIMING = ("bpm", "signature", "sample_rate")
+_NONE = {key.name: "" for key in RENDER_KEYS.values() if key.kind == "s" and not key.choices}
+"""What a sidecar leaves out was not there: said so, neither the daemon's session nor its defaults put it in."""
 
 
 def render(
@@ -40,7 +42,7 @@ def render(
     """
     values = _resolved(check_values(given, RENDER_KEYS))
     if again is not None:
-        values = over(values, wire_values(read_take(again.resolve()).request))
+        values = over(values, _NONE | wire_values(read_take(again.resolve()).request))
     try:
         bridge = Bridge.connect(settings.host, settings.port)
     except ConnectionError:

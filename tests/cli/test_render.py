@@ -82,6 +82,21 @@ def test_render_follows_a_tempo_map(daemon) -> None:
     assert np.array_equal(samples(again[0]), samples(stem))
 
 
+def test_again_takes_nothing_from_the_session_or_the_defaults(daemon) -> None:
+    (stem,) = stems_of(run("render", "techno", *BAR, "--json", "--port", daemon.port))
+    first = Path(str(stem["path"])).with_suffix(".json")
+    with daemon.client() as bridge:
+        bridge.request("/musicgen/session", {"key": "F# minor"})
+        bridge.request("/musicgen/set", {"tempo_map": "0 90; 2 110", "parts": "drums: a; bass: b", "name": "mine"})
+        again = stems_of(run("render", "--again", first, "--json", "--port", daemon.port))
+        bridge.request("/musicgen/session", {"key": ""})
+        bridge.request("/musicgen/set", {"reset": True})
+    second = Path(str(again[0]["path"])).with_suffix(".json")
+    requests = [json.loads(sidecar.read_text("utf-8"))["request"] for sidecar in (first, second)]
+    assert requests[0] == requests[1]
+    assert np.array_equal(samples(again[0]), samples(stem))
+
+
 def test_a_preset_stands_below_the_flags(daemon) -> None:
     ran = run("render", "--preset", "1", *BAR, "--name", "mine", "--json", "--port", daemon.port)
     (stem,) = stems_of(ran)
