@@ -51,6 +51,12 @@ class Take:
         """Whether the stem joins its own start in the session's time."""
         return self.request.loop and self.request.match
 
+    @property
+    def seamless(self) -> bool:
+        """Whether its end leads into its start: what goes on from a recording joins that instead, and fades out."""
+        joins_another = self.request.continue_from is not None and self.report.get("downbeat_s") is None
+        return self.loops and not joins_another
+
 
 def to_json(take: Take) -> bytes:
     """Return the sidecar. The request stands there in render keys, as they go over the wire."""

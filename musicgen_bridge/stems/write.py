@@ -45,7 +45,7 @@ def encode_stem(audio: Audio, take: Take) -> bytes:
         # One tempo for all would have a DAW pull a stem off its tempo map.
         acid(request.quarters, request.signature, take.bpm, take.key, loops=take.loops and request.timing.steady),
     ]
-    if take.loops:
+    if take.seamless:
         extra.append(smpl(len(audio), request.sample_rate, take.key))
     return with_chunks(data, extra)
 

@@ -120,7 +120,15 @@ def chunk_names(data: bytes) -> set[bytes]:
 
 @pytest.mark.parametrize("bits", [16, 24, 32])
 @pytest.mark.parametrize(
-    ("changes", "loops"), [({}, True), ({"loop": False}, False), ({"match": False}, False), ({"bars": 1.75}, True)]
+    ("changes", "loops"),
+    [
+        ({}, True),
+        ({"loop": False}, False),
+        ({"match": False}, False),
+        ({"bars": 1.75}, True),
+        ({"continue_from": "/song/verse.wav"}, False),
+        ({"continue_from": "/song/verse.wav", "report": {"downbeat_s": 0.5}}, True),  # cut anew, from another beat
+    ],
 )
 def test_a_wav_has_tempo_and_origin_and_if_it_loops_a_loop(
     make_take: MakeTake, tone: Tone, bits: int, changes: dict[str, Any], loops: bool
