@@ -7,7 +7,10 @@ import logging
 import os
 import signal
 import sys
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,12 @@ def say(**message: Any) -> None:
     """Write one line to stdout."""
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
+
+
+def tell(child: Process | None, **message: Any) -> None:
+    """Write one line to a child's stdin; to one that is not there, or goes, it is lost."""
+    if child is not None and child.stdin is not None and not child.stdin.is_closing():
+        child.stdin.write(json.dumps(message).encode() + b"\n")
 
 
 def heard(line: bytes, child: str) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import subprocess
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 from musicgen_bridge.errors import AudioError, BridgeError, CancelledError, InternalError, from_code
 from musicgen_bridge.jobs import Job, Jobs
-from musicgen_bridge.pipe import command, heard
+from musicgen_bridge.pipe import command, heard, tell
 from musicgen_bridge.request import Progress, RecordRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 
@@ -42,12 +41,12 @@ class Recorder:
     def follow(self, transport: Transport) -> None:
         """Take in where the session's bar lines are now."""
         self.transport = transport
-        self._say(do="transport", transport=transport.to_json())
+        tell(self._process, do="transport", transport=transport.to_json())
 
     def cancel(self, job: Job) -> None:
         """End a running recording; nothing of it is kept."""
         if job is self._job:
-            self._say(do="cancel")
+            tell(self._process, do="cancel")
 
     async def stop(self) -> None:
         """End the child now; the next start of the daemon tells that its recording came to nothing."""
@@ -83,7 +82,7 @@ class Recorder:
                 stderr=errors,
             )
         roots = [str(root) for root in self.settings.allowed_roots]
-        self._say(request=job.request.to_json(), transport=self.transport.to_json(), roots=roots)
+        tell(self._process, request=job.request.to_json(), transport=self.transport.to_json(), roots=roots)
         assert self._process.stdout is not None
         while line := await asyncio.wait_for(self._process.stdout.readline(), SILENT_S):
             if (message := heard(line, "recorder")) is not None:
@@ -99,10 +98,6 @@ class Recorder:
                 self.jobs.finish(job, [Stem.from_json(message["stem"])])
             case "fail":
                 self.jobs.fail(job, from_code(message["code"], message["text"]))
-
-    def _say(self, **message: Any) -> None:
-        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
 
     async def _kill(self) -> None:
         process, self._process = self._process, None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import subprocess
 import time
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 from musicgen_bridge.errors import BridgeError, from_code
 from musicgen_bridge.jobs import Job, Jobs
-from musicgen_bridge.pipe import command, heard
+from musicgen_bridge.pipe import command, heard, tell
 from musicgen_bridge.request import Progress, RenderRequest, Stem, Transport
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.sharing import MOST_ROWS, rides
@@ -130,7 +129,7 @@ class Worker:
                 limit=_LINE,
             )
         self._answered = time.monotonic()
-        self._say(do="start", settings=self.settings.to_json())
+        tell(self._process, do="start", settings=self.settings.to_json())
         watch = asyncio.create_task(self._watch())
         try:
             assert self._process.stdout is not None
@@ -147,7 +146,7 @@ class Worker:
         n = 0
         while True:
             n += 1
-            self._say(do="ping", n=n)
+            tell(self._process, do="ping", n=n)
             await asyncio.sleep(1.0)
             now = time.monotonic()
             late = (
@@ -208,7 +207,8 @@ class Worker:
             if not self._jobs:
                 self._moved = time.monotonic()
             self._jobs[job.number] = job
-            self._say(do="render", job=job.number, request=job.request.to_json(), transport=self.transport.to_json())
+            request, transport = job.request.to_json(), self.transport.to_json()
+            tell(self._process, do="render", job=job.number, request=request, transport=transport)
         self.on_state()
 
     def _fits(self, job: Job) -> bool:
@@ -227,25 +227,21 @@ class Worker:
 
     def unload(self, model: str | None) -> None:
         """Have a model leave memory, or all for None, once the worker has none of its jobs in hand any more."""
-        self._say(do="unload", model=model)
+        tell(self._process, do="unload", model=model)
 
     def cancel(self, job: Job) -> None:
         """End a running job; one that has ended is no longer to be heard."""
         if job.number in self._jobs:
             self._cancelled[job.number] = time.monotonic()
-            self._say(do="cancel", job=job.number)
+            tell(self._process, do="cancel", job=job.number)
         else:
-            self._say(do="silence", job=job.number)
+            tell(self._process, do="silence", job=job.number)
 
     def follow(self, transport: Transport) -> None:
         """Take in where the session's bar lines are now."""
         self.transport = transport
         if self._jobs:
-            self._say(do="transport", transport=transport.to_json())
-
-    def _say(self, **message: Any) -> None:
-        if self._process is not None and self._process.stdin is not None and not self._process.stdin.is_closing():
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
+            tell(self._process, do="transport", transport=transport.to_json())
 
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
