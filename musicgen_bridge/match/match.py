@@ -182,9 +182,11 @@ def bars_in(audio: Audio, sample_rate: int, bpm: float, signature: Signature) ->
 def _downbeat(grid: Grid, seconds: float, signature: Signature) -> float:
     """Return the second of a recording's first downbeat; one that lasts whole bars and begins on a beat begins a bar.
 
-    That is how loops are cut, and in a bar or two there is little else to tell the downbeat by.
+    That is how loops are cut, and in a bar or two there is little else to tell the downbeat by: what was heard as one
+    may as well lie between the beats, on a division of the pulse.
     """
-    beat = grid.bar / Pulse.of(signature).per_bar
+    pulse = Pulse.of(signature)
+    beat = grid.bar / pulse.per_bar / (pulse.split if pulse.quarters >= 1 else 1)
     first = (grid.downbeat + beat / 2) % beat - beat / 2
     rest = (seconds + grid.bar / 2) % grid.bar - grid.bar / 2
     whole = seconds > grid.bar / 2 and abs(rest) < 0.01 * grid.bar

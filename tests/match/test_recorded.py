@@ -67,6 +67,21 @@ def test_a_loop_begins_with_its_bar_whatever_its_accents(bars, loudest):
     assert abs(match(longer, RATE, wanted).report.downbeat_s) > 0.2
 
 
+@pytest.mark.parametrize("bars", [2, 4])
+@pytest.mark.parametrize("eighth", [3, 5])
+def test_a_loop_begins_with_its_bar_though_the_bass_comes_between_the_beats(bars, eighth):
+    beat = 60 / 118
+    clip = 0.3 * click_train(np.arange(8 * bars) * beat / 2, 4 * bars * beat)
+    time = np.arange(RATE // 5) / RATE
+    kick = 0.8 * np.sin(2 * np.pi * 60 * time) * np.exp(-18 * time)
+    for bar in range(bars):
+        at = round((4 * bar + eighth / 2) * beat * RATE)
+        clip[:, at : at + len(kick)] += kick.astype(np.float32)
+    report = match(clip, RATE, target(bars, 110, loudness=None, recorded=True)).report
+    assert abs(report.downbeat_s) < 0.01
+    assert report.short_s < 0.01
+
+
 def test_without_a_beat_the_session_s_bars_count_and_less_than_one_is_one():
     assert bars_in(make_drone(1), RATE, 120, signature("4/4")) == 8
     assert bars_in(make_drone(1, 1.5), RATE, 120, signature("4/4")) == 1
