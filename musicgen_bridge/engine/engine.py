@@ -155,12 +155,12 @@ class Engine:
         tell("decoding")
         return self.take(draft, codes)
 
-    @memory()
-    @torch.inference_mode()
     def knows(self, prompt: str) -> bool:
         """Return whether the model knows any word of `prompt`; those that it does not are all one to it."""
         return self._text.knows(prompt)
 
+    @memory()
+    @torch.inference_mode()
     def draft(
         self,
         rows: Sequence[Row],

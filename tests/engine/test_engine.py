@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -252,8 +253,16 @@ def test_a_cancelled_take_leaves_the_engine_as_it_was(either: Twin, at: int) -> 
     assert either.engine._cache is cache
 
 
+LONG = np.broadcast_to(np.float32(0.1), (1, 32_000 * 1_200))
+TOO_MUCH: dict[str, Callable[[Engine], object]] = {
+    "many rows": lambda one: one.generate([Row("drums", seed) for seed in range(800)], 30, sampling=Sampling()),
+    "a long recording": lambda one: one.draft([Row("drums", 5)], 1, sampling=Sampling(), continue_from=LONG),
+}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
-def test_too_little_memory_is_told_and_the_engine_lives(text: Twin) -> None:
+@pytest.mark.parametrize("ask", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_little_memory_is_told_and_the_engine_lives(text: Twin, ask: Callable[[Engine], object]) -> None:
     import resource
 
     wanted = take(text.engine, Row("drums", 5)).audio
@@ -262,7 +271,7 @@ def test_too_little_memory_is_told_and_the_engine_lives(text: Twin) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20), limits[1]))
     try:
         with pytest.raises(OutOfMemoryError, match="fewer"):
-            take(text.engine, *(Row("drums", seed) for seed in range(800)), seconds=30)
+            ask(text.engine)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
     assert np.array_equal(take(text.engine, Row("drums", 5)).audio, wanted)
