@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from musicgen_bridge.asking.build_request import make_request, over
-from musicgen_bridge.asking.keys import LENGTHS, RENDER_KEYS, Value, check_values
+from musicgen_bridge.asking.keys import LENGTHS, RENDER_KEYS, Value, check_values, listed
 from musicgen_bridge.errors import ArgumentError, PathError
 from musicgen_bridge.request import RenderRequest, Session
 from musicgen_bridge.roots import Roots, shown
@@ -60,5 +60,8 @@ def _kept(fields: dict[str, Any]) -> dict[str, Value]:
         raise ArgumentError(
             "it is one stem of a separation; render it anew, or recut a take and fit that with separate"
         )
+    report = fields.get("report")
+    if isinstance(report, dict) and report.get("mix"):
+        raise ArgumentError(f"it is the sum of {listed(report['mix'])}; cut those anew")
     kept = {name: asked[name] for name in _KEPT if name in asked}
     return check_values({**kept, "seed": fields.get("seed", 0)}, RENDER_KEYS)

@@ -65,6 +65,13 @@ def test_what_cannot_be_cut_so_is_refused(rig, client, take, arguments, said):
     assert not rig.jobs.listed()
 
 
+def test_a_mix_names_the_parts_that_can_be_cut_anew(rig, client, take):
+    sidecar = rig.song / "MusicGen" / "take-0.json"
+    told = json.loads(sidecar.read_text()) | {"report": {"mix": ["drums", "bass"]}}
+    sidecar.write_text(json.dumps(told))
+    assert client.fails("/musicgen/recut", 1, "take", take).endswith("it is the sum of drums, bass; cut those anew")
+
+
 def test_its_keys_are_the_render_s(client, take):
     render = COMMANDS["/musicgen/render"].keys
     assert set(COMMANDS["/musicgen/recut"].keys) - set(render) == {"target", "index"}
