@@ -199,12 +199,12 @@ def _from_file(file: Path | None, mistakes: list[str]) -> tuple[str, dict[str, A
     if file is None and not path.is_file():
         return str(path), {}
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         mistakes.append(f"{path} can't be read ({error.strerror}); name a file of settings that is there")
         return str(path), {}
     except ValueError as error:
-        mistakes.append(f"{path} can't be read: {error}")
+        mistakes.append(f"{path} can't be read: {error}; correct it, and save it in UTF-8")
         return str(path), {}
     return str(path), _known(table, str(path), mistakes, tuple(_readers()))
 
@@ -249,7 +249,7 @@ def _on_this_machine(what: str, target: str) -> Path:
     if folder.is_dir():
         return folder
     if not HUB_NAME.fullmatch(target):
-        raise ModelError(f"the folder of {what} is missing: {target}")
+        raise ModelError(f"the folder of {what}, {target}, is not there; put it back, or correct the settings")
     return downloaded(target)
 
 

@@ -48,8 +48,12 @@ def test_every_mistake_is_told_at_once(file):
 def test_a_file_that_cannot_be_read_is_a_mistake(file, tmp_path):
     with pytest.raises(ArgumentError, match=r"can't be read .* name a file of settings that is there"):
         load(file=tmp_path / "nowhere.toml", environment={})
-    with pytest.raises(ArgumentError, match="can't be read"):
+    with pytest.raises(ArgumentError, match=r"can't be read: .*line 1.*; correct it, and save it in UTF-8"):
         load(file=file("port = = 1"), environment={})
+
+
+def test_a_file_may_begin_with_the_mark_that_windows_editors_put_there(file):
+    assert load(file=file("\ufeffport = 1001\n"), environment={}).port == 1001
 
 
 def test_the_default_file_may_be_missing(monkeypatch, tmp_path):
@@ -76,7 +80,7 @@ def test_a_model_is_found_by_alias_only(tmp_path):
     assert (model_folder("starter", made) / "config.json").is_file()
     with pytest.raises(ModelError, match='did you mean "mine"'):
         model_folder("mien", made)
-    with pytest.raises(ModelError, match="is missing"):
+    with pytest.raises(ModelError, match="is not there; put it back"):
         model_folder("gone", made)
     with pytest.raises(ModelError, match="no model"):
         model_folder(str(tmp_path), made)
@@ -97,7 +101,7 @@ def test_demucs_is_a_folder_or_what_the_hub_s_cache_holds(monkeypatch, tmp_path)
         demucs_folder(Settings())
     with pytest.raises(ModelError, match=f"models pull {DEMUCS}$"):
         found(DEMUCS)
-    with pytest.raises(ModelError, match="the folder of Demucs is missing: /"):
+    with pytest.raises(ModelError, match=r"the folder of Demucs, /.*, is not there; put it back"):
         found(tmp_path / "weights")
 
     snapshot = tmp_path / "hub" / f"models--{DEMUCS.replace('/', '--')}" / "snapshots" / ("a" * 40)

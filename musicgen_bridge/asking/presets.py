@@ -86,7 +86,7 @@ def read_preset(path: Path) -> Preset:
         ArgumentError: the file can't be read or a key is wrong; the text names the file.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ArgumentError(f"preset {path} can't be read: {error}") from error
     try:

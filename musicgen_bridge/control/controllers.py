@@ -107,7 +107,7 @@ def read_map(path: Path) -> ControllerMap:
         ArgumentError: the file can't be read or something in it is wrong; the text names the file.
     """
     try:
-        return _map(tomllib.loads(path.read_text("utf-8")))
+        return _map(tomllib.loads(path.read_text("utf-8-sig")))
     except (OSError, ValueError) as error:
         raise ArgumentError(f"controller map {path} can't be read: {error}") from error
     except ArgumentError as error:

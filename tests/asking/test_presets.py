@@ -46,6 +46,10 @@ def test_the_users_own_go_before_the_shipped(own):
     assert [preset.name for preset in again.all()].count("mine") == 1
 
 
+def test_a_file_may_begin_with_the_mark_that_windows_editors_put_there(own):
+    assert Presets(shipped(), own("a.toml", '\ufeffslot = 900\nname = "mine"\n')).find(900).name == "mine"
+
+
 def test_a_slot_is_found_by_number_or_name():
     presets = Presets(shipped())
     some = presets.all()[3]

@@ -102,6 +102,12 @@ def test_a_wrong_map_is_told_with_its_file(write, text, said):
     assert "mine.toml" in caught.value.text
 
 
+def test_a_map_may_begin_with_the_mark_that_windows_editors_put_there(write):
+    path = write("")
+    path.write_text(f"\ufeff{path.read_text('utf-8')}", "utf-8")
+    assert read_map(path).name == "Mine"
+
+
 def test_the_user_s_maps_go_before_the_shipped_ones(write, tmp_path):
     write('[notes]\n1 = 1\n[broken]\nx = "y"', "broken")
     (tmp_path / "apc.toml").write_text('name = "My APC"\nports = ["apc*"]\n')
