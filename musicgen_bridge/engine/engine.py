@@ -136,24 +136,18 @@ class Engine:
         continue_from: Floats | None = None,
         span: Span | None = None,
         on_step: Callable[[int, int], None] | None = None,
-        on_stage: Callable[[str], None] | None = None,
         on_audio: Callable[[Floats], None] | None = None,
     ) -> Take:
         """Render `seconds` of each row, as one batch.
 
         `continue_from` [C, N], at `sample_rate`, is what every row goes on from, or [B, C, N] each row from its own;
-        a melody then begins with the new part. A take longer than `span`'s window is made of several. `on_stage` is
-        told each stage of `request.STAGES` that begins, `on_step` the steps done and their total after each, `on_audio`
-        the first row's new part [C, n] piece by piece as it becomes final; what any of them raises ends the take.
+        a melody then begins with the new part. A take longer than `span`'s window is made of several. `on_step` is
+        told the steps done and their total after each, `on_audio` the first row's new part [C, n] piece by piece as it
+        becomes final; what either raises ends the take.
         Raises ArgumentError, AudioError, ModelError or OutOfMemoryError.
         """
-        tell = on_stage or (lambda stage: None)
-        tell("conditioning")
         draft = self.draft(rows, seconds, sampling=sampling, continue_from=continue_from, span=span)
-        tell("generating")
-        codes = self.codes(draft, on_step=on_step, on_audio=on_audio)
-        tell("decoding")
-        return self.take(draft, codes)
+        return self.take(draft, self.codes(draft, on_step=on_step, on_audio=on_audio))
 
     def knows(self, prompt: str) -> bool:
         """Return whether the model knows any word of `prompt`; those that it does not are all one to it."""
