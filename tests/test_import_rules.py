@@ -34,6 +34,7 @@ ROOMS = {
     "roots": Room(),
     "asking": Room("roots shipped sidecar"),
     "pipe": Room(),
+    "patience": Room(),
     "sound": Room("pipe ports roots stems", "numpy soxr", lazily="sounddevice"),
     "hub": Room(lazily="huggingface_hub"),
     "setting_values": Room("asking hub"),
@@ -51,7 +52,7 @@ ROOMS = {
     ),
     "match": Room("medians", packages="numpy scipy soxr pyloudnorm python_stretch sf_limiter"),
     "sidecar": Room("roots"),
-    "stems": Room("asking roots sidecar __init__", "numpy soundfile riffy"),
+    "stems": Room("asking patience roots sidecar __init__", "numpy soundfile riffy"),
     "waveform": Room(packages="torch", lazily="julius torchaudio"),
     "audio": Room("stems waveform", "torch"),
     "musicgen": Room("engine hub settings waveform", "torch numpy"),
@@ -67,7 +68,7 @@ ROOMS = {
     "panel": Room("asking roots control sidecar stems", "starlette uvicorn"),
     "client": Room("asking control", "pythonosc"),
     "cli": Room(
-        "asking pipe settings __init__",
+        "asking patience pipe settings __init__",
         "click",
         lazily="cli.demo cli.doctor cli.install cli.melody_picture cli.rendering "
         "client control daemon engine hub models ports rich",

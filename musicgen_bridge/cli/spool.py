@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from musicgen_bridge.errors import ArgumentError
+from musicgen_bridge.patience import patiently
 from musicgen_bridge.request import Progress
-
-_PATIENCE_S = 2.0
-"""How long Windows may refuse to replace a report that is being read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +39,7 @@ class Spool:
 
     def end(self, answer: Mapping[str, Any]) -> None:
         """Report the end: what `--json` prints. Raises OSError when it can't be written."""
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                return self._write(answer)
-            except PermissionError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
+        patiently(self._write, answer)
 
     def _write(self, answer: Mapping[str, Any]) -> None:
         new = self._beside(".report.new")

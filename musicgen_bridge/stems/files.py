@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from musicgen_bridge.errors import DiskError, PathError
+from musicgen_bridge.patience import patiently
 from musicgen_bridge.roots import shown
 
 _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -48,6 +49,9 @@ def disk_errors(path: Path) -> Iterator[None]:
             raise DiskError(f"the disk is full at {place}; free some space and render again") from error
         if error.errno in _FORBIDDEN:
             raise DiskError(f"{place} may not be written; allow it or choose another project folder") from error
+        # Windows calls a path of more than 260 characters one that is not there.
+        if error.errno == errno.ENAMETOOLONG or (error.errno in _GONE and path.exists()):
+            raise PathError(f"a path below {place} is too long; choose a project folder with a shorter one") from error
         if error.errno in _GONE:
             raise PathError(f"{place} is gone; choose a project folder that exists") from error
         raise DiskError(f"writing at {place} failed ({error.strerror}); check the disk and render again") from error
@@ -124,7 +128,7 @@ def _appear_all(staged: Sequence[Path], finals: Sequence[Path]) -> bool:
             if temporary.exists():  # a link: both names are the same file
                 final.unlink()
             else:
-                final.rename(temporary)
+                patiently(final.rename, temporary)
         if isinstance(error, FileExistsError):
             return False
         raise
@@ -134,7 +138,7 @@ def _appear_all(staged: Sequence[Path], finals: Sequence[Path]) -> bool:
 def _appear(temporary: Path, final: Path) -> None:
     """Name a complete file; raises FileExistsError where the name is taken."""
     if os.name == "nt":
-        temporary.rename(final)
+        patiently(temporary.rename, final)
         return
     try:
         os.link(temporary, final)

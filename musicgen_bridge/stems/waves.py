@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError
+from musicgen_bridge.patience import patiently
 from musicgen_bridge.stems.files import NewFile, disk_errors, staged
 
 Floats = NDArray[np.float32]
@@ -94,7 +95,7 @@ def encode_wave(samples: Samples, sample_rate: int, kind: str, mp3_rate: int, og
 def put(path: Path, data: bytes) -> None:
     """Write a file whole, in the place of one of that name: the caller named it. Raises DiskError or PathError."""
     with disk_errors(path), staged(NewFile(path.parent, path.suffix, data)) as temporary:
-        temporary.replace(path)
+        patiently(temporary.replace, path)
 
 
 def _opened(path: Path) -> soundfile.SoundFile:

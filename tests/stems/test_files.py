@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,32 @@ class TestAppear:
         assert appear("loop", pair(tmp_path))[1].name == "loop-3.wav"
         assert not (tmp_path / "elsewhere").exists()
 
+    def test_who_looks_at_a_new_file_does_not_keep_it_from_appearing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        """As virus scanners do; able to fail on Windows alone, which renames no open file."""
+        sync = os.fsync
+
+        def look(descriptor: int) -> None:
+            sync(descriptor)
+            for part in tmp_path.glob(".*.part"):
+                threading.Timer(0.3, part.open("rb").close).start()
+
+        monkeypatch.setattr(os, "fsync", look)
+        assert [path.read_bytes() for path in appear("loop", pair(tmp_path))] == [b"{}", b"stem"]
+
+    def test_a_path_that_is_too_long_is_told_as_that(self, tmp_path: Path):
+        with pytest.raises(PathError, match="too long; choose a project folder with a shorter one"):
+            appear("x" * 300, pair(tmp_path))
+        assert names(tmp_path) == []
+
+    def test_so_is_one_that_windows_calls_missing(self, tmp_path: Path):
+        error = FileNotFoundError(errno.ENOENT, "The system cannot find the path specified")
+        with pytest.raises(PathError, match="too long"), disk_errors(tmp_path):
+            raise error
+        with pytest.raises(PathError, match="is gone"), disk_errors(tmp_path / "gone"):
+            raise error
+
     def test_files_in_two_folders_share_the_name(self, tmp_path: Path):
         (tmp_path / "raw").mkdir()
         (tmp_path / "raw" / "loop.flac").write_bytes(b"an older take's")
@@ -105,6 +132,7 @@ class TestAppear:
 
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 from musicgen_bridge.stems.files import NewFile, appear
 folder, letter, rounds = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3])
