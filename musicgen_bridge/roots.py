@@ -6,9 +6,11 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import BinaryIO, Self
+from typing import BinaryIO, Self, TypeVar
 
 from musicgen_bridge.errors import PathError
+
+Kind = TypeVar("Kind", bound=PurePath)
 
 MAX_PATH_BYTES = 4096
 MAX_NAME_BYTES = 255
@@ -25,7 +27,8 @@ class Roots(tuple[Path, ...]):
     @classmethod
     def of(cls, paths: Iterable[str | Path]) -> Self:
         """Return the roots that the settings name; `~` is the user's home here, and only here."""
-        return cls(Path(path).expanduser().resolve() for path in paths)
+        named = [Path(path).expanduser().absolute() for path in paths]
+        return cls(root for path in named for root in said_as(path, path.resolve()))
 
     def project(self, path: str) -> Path:
         """Return the resolved folder that `path` names.
@@ -113,6 +116,14 @@ def check_text(path: str, kind: type[PurePath] = PurePath) -> PurePath:
     if any(kind(name).is_reserved() or (plain.drive and ":" in name) for name in names):
         raise PathError(f"{shown(path)} is a name that Windows keeps for itself; use another")
     return plain
+
+
+def said_as(named: Kind, real: Kind) -> tuple[Kind, ...]:
+    """Return how a root may be said: as it is resolved, and as it was named too where it is on another drive then.
+
+    On Windows a drive letter may stand for a share, or for a folder of another drive.
+    """
+    return (real,) if on_drive_of(named, (real,)) else (named, real)
 
 
 def on_drive_of(path: PurePath, roots: Iterable[PurePath]) -> bool:

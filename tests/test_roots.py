@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_bridge.errors import PathError
-from musicgen_bridge.roots import Roots, check_text, on_drive_of, shown
+from musicgen_bridge.roots import Roots, check_text, on_drive_of, said_as, shown
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file kinds")
 
@@ -208,6 +208,13 @@ def test_windows_names_and_drives(path: str):
 def test_another_drive_or_share_of_windows_is_told_by_its_name(path: str, same: bool):
     roots = [PureWindowsPath(r"C:\Music"), PureWindowsPath(r"\\studio\takes\song")]
     assert on_drive_of(PureWindowsPath(path), roots) == same
+
+
+def test_a_root_on_a_drive_of_windows_that_stands_for_another_place_may_be_said_both_ways():
+    named, share = PureWindowsPath(r"Z:\Songs"), PureWindowsPath(r"\\studio\takes\Songs")
+    assert said_as(named, share) == (named, share)
+    assert all(on_drive_of(said, said_as(named, share)) for said in (named / "a.wav", share / "a.wav"))
+    assert said_as(PureWindowsPath(r"c:\songs"), PureWindowsPath(r"C:\Songs")) == (PureWindowsPath(r"C:\Songs"),)
 
 
 def test_what_only_windows_reserves_is_fine_elsewhere():
