@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,31 @@ def publish(
     )
 
 
+def publish_all(
+    stems: Iterable[tuple[Audio, Take, tuple[Audio, int] | None]], *, roots: Roots, folder: str = STEM_FOLDER
+) -> list[Stem]:
+    """Write the stems of a request, each as `publish` does with its raw take: all of them, or none stays behind.
+
+    Raises as `publish`.
+    """
+    published: list[Stem] = []
+    with ExitStack() as failed:
+        for audio, take, raw in stems:
+            published.append(publish(audio, take, roots=roots, raw=raw, folder=folder))
+            failed.callback(_take_back, Path(published[-1].path), raw is not None)
+        failed.pop_all()
+    return published
+
+
+def _take_back(stem: Path, raw: bool) -> None:
+    files = [stem, stem.with_suffix(".json")]
+    if raw:
+        files.append(stem.parent / RAW_FOLDER / f"{stem.stem}.flac")
+    for file in files:
+        with suppress(OSError):
+            file.unlink()
+
+
 def space_for(request: RenderRequest) -> int:
     """Return the bytes that a request's stems need at most: stereo, with their raw takes half as long again."""
     stem = request.frames * 2 * request.bits // 8
@@ -64,10 +91,10 @@ def space_for(request: RenderRequest) -> int:
 
 def check_space(folder: Path, needed: int) -> None:
     """Raise DiskError unless the project `folder` takes `needed` bytes of stems; PathError if that is gone."""
-    with disk_errors(folder):
+    place = folder / STEM_FOLDER
+    asked = place if place.is_dir() else folder
+    with disk_errors(asked):
         free = shutil.disk_usage(folder).free
-        place = folder / STEM_FOLDER
-        asked = place if place.is_dir() else folder
         if not os.access(asked, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             raise PermissionError(errno.EACCES, "may not be written")
     if free < needed:

@@ -22,7 +22,7 @@ from musicgen_bridge.settings import Settings, demucs_folder
 from musicgen_bridge.shipped import sha256
 from musicgen_bridge.sidecar import STEM_FOLDER
 from musicgen_bridge.sound.playback import Playback
-from musicgen_bridge.stems.publish import check_space, publish, space_for
+from musicgen_bridge.stems.publish import check_space, publish_all, space_for
 from musicgen_bridge.stems.read import Recording, read_audio, read_end
 from musicgen_bridge.worker.filling import Filling, begin_fill
 from musicgen_bridge.worker.matching import matched_of, mixdowns
@@ -71,8 +71,8 @@ class Worker:
         A request to stream is heard from the asker's next bar line on, perhaps still when this returns.
 
         Raises:
-            BridgeError: any of them; CancelledError soon after the asker has cancelled. No stem is left behind by a
-                request that fails before it writes.
+            BridgeError: any of them; CancelledError soon after the asker has cancelled. A request that fails leaves no
+                stem behind.
         """
         render = self.begin(request, asker)
         if render.wanted is not None:
@@ -115,10 +115,9 @@ class Worker:
             results = self._separated(results, request, demucs, report)
         results += mixes
         report.stage("writing")
-        return [
-            publish(one.audio, take, roots=self._roots, raw=one.raw, folder=self._folder)
-            for one, take in zip(results, takes_of(request, asker.job, results, made), strict=True)
-        ]
+        takes = takes_of(request, asker.job, results, made)
+        stems = ((one.audio, take, one.raw) for one, take in zip(results, takes, strict=True))
+        return publish_all(stems, roots=self._roots, folder=self._folder)
 
     def silence(self, job: int) -> None:
         """Let a job's take not be heard any more."""

@@ -16,7 +16,7 @@ from musicgen_bridge.errors import DiskError, InternalError, PathError
 from musicgen_bridge.request import Part
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.stems.manifest import Take, read_take
-from musicgen_bridge.stems.publish import check_space, publish, space_for
+from musicgen_bridge.stems.publish import check_space, publish, publish_all, space_for
 from musicgen_bridge.stems.read import read_audio
 
 MakeTake = Callable[..., Take]
@@ -173,6 +173,19 @@ def test_a_disk_that_fills_up_half_way_keeps_nothing(project: Path, roots: Roots
     assert files(project) == before
 
 
+def test_of_several_stems_all_appear_or_none(project: Path, roots: Roots, make_take: MakeTake, tone: Tone):
+    kept = publish(tone(make_take().request.frames), make_take(), roots=roots, raw=(tone(100), 32_000))
+    before = files(project)
+    takes = [make_take(variations=3, variation=index, index=index, total=3) for index in range(3)]
+    stems = [(tone(take.request.frames), take, (tone(100), 32_000)) for take in takes]
+    last, take, raw = stems[2]
+    with pytest.raises(InternalError):
+        publish_all([*stems[:2], (last * np.nan, take, raw)], roots=roots)
+    assert files(project) == before and Path(kept.path).is_file()
+    assert [stem.index for stem in publish_all(stems, roots=roots)] == [0, 1, 2]
+    assert len(files(project)) == len(before) + 9
+
+
 def test_space_is_checked_against_the_real_disk(project: Path):
     check_space(project, 1)
     with pytest.raises(DiskError, match=r"need 1000000000000000 MB and \d+ MB are free at .*; free some space"):
@@ -188,7 +201,7 @@ def test_a_folder_that_may_not_be_written_is_told_before_the_render(unprivileged
     if locked == "song":
         (unprivileged / "song" / "MusicGen").rmdir()
     (unprivileged / locked).chmod(0o555)
-    with pytest.raises(DiskError, match="may not be written; allow it or choose another project folder"):
+    with pytest.raises(DiskError, match=f"{locked} may not be written; allow it or choose another project folder"):
         check_space(unprivileged / "song", 1)
 
 
