@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from musicgen_bridge.errors import PathError
 from musicgen_bridge.roots import Roots, check_text, on_drive_of, said_as, shown
+from tests.rights import unprivileged
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX file kinds")
 
@@ -37,22 +38,17 @@ def roots(root: Path) -> Roots:
 
 @pytest.fixture
 def locked_folder() -> Iterator[Path]:
-    """A folder that this process may not search; root puts its rights aside for the while, as it may search any."""
-    if os.name == "nt":
-        pytest.skip("POSIX rights")
+    """A folder that this process may not search."""
     with tempfile.TemporaryDirectory() as base:
         Path(base).chmod(0o755)
         folder = Path(base).resolve() / "locked"
         folder.mkdir()
         (folder / "take.wav").write_bytes(b"sound")
         folder.chmod(0)
-        mine = os.geteuid()
-        if mine == 0:
-            os.seteuid(65534)
         try:
-            yield folder
+            with unprivileged():
+                yield folder
         finally:
-            os.seteuid(mine)
             folder.chmod(0o700)
 
 

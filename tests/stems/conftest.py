@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ import pytest
 from musicgen_bridge.request import Part, RenderRequest
 from musicgen_bridge.roots import Roots
 from musicgen_bridge.stems.manifest import Take
+from tests import rights
 
 
 @pytest.fixture
@@ -78,21 +78,13 @@ def tone() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def unprivileged(project: Path) -> Iterator[Path]:
-    """An open folder, and no right to pass by rights: root takes on another user for the while.
-
-    It comes after `project`, which that user could not make.
-    """
-    if os.name == "nt":
-        pytest.skip("POSIX rights")
-    mine = os.geteuid()
+    """An open folder, and no right to pass by rights; after `project`, which root's stand-in could not make."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         folder.chmod(0o777)
-        if mine == 0:
-            os.seteuid(65534)
         try:
-            yield folder
+            with rights.unprivileged():
+                yield folder
         finally:
-            os.seteuid(mine)
             for inner in folder.rglob("*"):
                 inner.chmod(0o700)
