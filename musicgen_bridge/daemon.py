@@ -204,7 +204,8 @@ class _Daemon:
         def asked(*_: Any) -> None:
             self._loop.call_soon_threadsafe(self.stop, not self._draining)
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        # SIGBREAK is Ctrl+Break, and all by which one program of Windows can ask another to end.
+        for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", signal.SIGTERM)}:
             signal.signal(number, asked)
 
     async def _until_ended(self) -> int:
@@ -293,6 +294,8 @@ def read_token(home: Path) -> str:
 
 def _write_logs(home: Path) -> None:
     """Send the log to a file in the daemon's folder, of at most 4 MB in two."""
-    handler = logging.handlers.RotatingFileHandler(home / "daemon.log", maxBytes=2_000_000, backupCount=1)
+    handler = logging.handlers.RotatingFileHandler(
+        home / "daemon.log", maxBytes=2_000_000, backupCount=1, encoding="utf-8", errors="backslashreplace"
+    )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -82,3 +82,20 @@ def test_start_on_another_host_with_the_same_folder_ends_at_once(new_daemon) -> 
     assert ended.returncode == 2
     assert ended.stderr.startswith("E_DISK another daemon works in")
     assert not (home / "daemon.log").exists()
+
+
+LOGS = """
+import logging, sys
+from pathlib import Path
+from musicgen_bridge.daemon import _write_logs
+_write_logs(Path(sys.argv[1]))
+logging.info("the session's folder is %s", "C:/M\\xfcsik/\\u65e5\\u672c/\\udcff")
+"""
+
+
+def test_the_log_holds_every_script(tmp_path: Path) -> None:
+    """Whatever the system's own encoding is: on Windows a code page, here ASCII."""
+    narrow = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ran = subprocess.run([sys.executable, "-c", LOGS, str(tmp_path)], env=narrow, capture_output=True, check=True)
+    assert ran.stderr == b""
+    assert "C:/Müsik/日本/\\udcff" in (tmp_path / "daemon.log").read_text("utf-8")

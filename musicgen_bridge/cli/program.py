@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 
 import click
 
@@ -43,6 +44,9 @@ class Asked:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of `EXIT_CODES`; a failure is one line, never a traceback."""
     os.environ.update({**ENVIRONMENT, **os.environ})  # for the worker
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a pipe on Windows has a code page that lacks most letters
+            stream.reconfigure(errors="backslashreplace")
     asked = Asked()
     try:
         status = cli.main(arguments, prog_name="musicgen-bridge", standalone_mode=False, obj=asked) or OK

@@ -49,6 +49,13 @@ def run(env: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[
     return subprocess.run(command, env=env, capture_output=True, text=True, encoding="utf-8", timeout=240)
 
 
+def test_a_folder_that_the_pipe_s_code_page_can_t_say_is_told_all_the_same(env: dict[str, str], tmp_path: Path) -> None:
+    code_page = env | {"PYTHONUTF8": "0", "PYTHONIOENCODING": "cp1252"}  # as on Windows
+    ran = run(code_page, "install", "reaper", "--dest", tmp_path / "日本")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "\\u65e5\\u672c" in ran.stdout
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["render", "--help"], ["send", "/musicgen/ping"]])
 def test_help_and_send_import_nothing_heavy(arguments: list[str], env: dict[str, str]) -> None:
     code = f"""
