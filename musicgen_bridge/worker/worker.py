@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -196,11 +197,7 @@ class Worker:
         recording = read_audio(
             path, start=request.file_start, end=request.file_end, max_seconds=LONGEST_RECORDING_S, keys="file"
         )
-        seconds = recording.audio.shape[1] / recording.sample_rate
-        if seconds < SHORTEST_RECORDING_S:
-            raise AudioError(
-                f"{shown(path)} is {seconds:.3f} s long there; give at least {SHORTEST_RECORDING_S} s of it"
-            )
+        _check_length(recording, path)
         return recording
 
     def _recorded(self, request: RenderRequest, recording: Recording) -> Made:
@@ -244,12 +241,11 @@ class Worker:
         """Return the part of the recording that is the melody, and how it was found."""
         if request.melody is None:
             return None, ""
+        path = self._roots.readable(request.melody)
         recording = read_audio(
-            self._roots.readable(request.melody),
-            start=request.melody_start,
-            end=request.melody_end,
-            max_seconds=LONGEST_RECORDING_S,
+            path, start=request.melody_start, end=request.melody_end, max_seconds=LONGEST_RECORDING_S
         )
+        _check_length(recording, path)
         demucs = self._demucs() if self._settings.demucs is not None and request.melody_part != "all" else None
         audio, how = melody_of(
             *(recording.audio, recording.sample_rate, demucs, request.melody_part),
@@ -265,6 +261,13 @@ class Worker:
         heard = min(request.continue_seconds, engine.max_duration / 2)
         recording = read_end(self._roots.readable(request.continue_from), seconds=heard)
         return resample(recording.audio, recording.sample_rate, engine.sample_rate)
+
+
+def _check_length(recording: Recording, path: Path) -> None:
+    """Raise AudioError where a section is too short to hold anything, as where its end was mistyped."""
+    seconds = recording.audio.shape[1] / recording.sample_rate
+    if seconds < SHORTEST_RECORDING_S:
+        raise AudioError(f"{shown(path)} is {seconds:.3f} s long there; give at least {SHORTEST_RECORDING_S} s of it")
 
 
 def described(prompt: str, request: RenderRequest) -> str:

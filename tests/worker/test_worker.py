@@ -311,6 +311,11 @@ def test_what_is_no_recording_is_refused_and_nothing_is_lost(worker: Worker, son
     assert files(song) == before
 
 
+def test_a_melody_of_a_moment_is_refused(worker: Worker, song: Path, loop: Path) -> None:
+    with pytest.raises(AudioError, match=r"is 0\.050 s long there; give at least 0\.1 s"):
+        worker.render(asked(song, prompt="techno", melody=str(loop), melody_start=2.0, melody_end=2.05))
+
+
 def test_a_recording_of_too_many_slow_bars_is_refused(worker: Worker, song: Path) -> None:
     soundfile.write(song / "long.wav", band(60, 60), RATE)
     with pytest.raises(AudioError, match="give bars"):
