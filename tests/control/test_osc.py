@@ -14,6 +14,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 from musicgen_bridge.control.intake import MAX_WAITING
 from musicgen_bridge.control.osc import MAX_AHEAD_S, MAX_CONNECTIONS, MAX_UNREAD, Server, serve
 from musicgen_bridge.control.osc_codec import MAX_PACKET
+from tests.conftest import free_port
 
 NEGATIVE_SIZE = b"#bundle\0\0\0\0\0\0\0\0\1\xff\xff\xff\xfc"
 
@@ -256,16 +257,17 @@ def test_replies_to_a_closed_port_harm_nobody(udp, connect):
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_STREAM], ids=["UDP", "TCP"])
-def test_a_busy_port_is_an_os_error_and_leaves_nothing_open(free_port, kind):
+def test_a_busy_port_is_an_os_error_and_leaves_nothing_open(kind):
+    port = free_port()
     with socket.socket(socket.AF_INET, kind) as holder:
-        holder.bind(("127.0.0.1", free_port))
+        holder.bind(("127.0.0.1", port))
         if kind == socket.SOCK_STREAM:
             holder.listen()
         with pytest.raises(OSError):
-            asyncio.run(serve(port=free_port))
+            asyncio.run(serve(port=port))
 
     async def again():
-        await (await serve(port=free_port)).close()
+        await (await serve(port=port)).close()
 
     asyncio.run(again())
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, free_port
 from tests.programs import needed
 
 LIBLO, PURE_DATA = "liblo-tools", "puredata-core"
@@ -42,11 +42,12 @@ def running(*command, stream="stdout"):
 
 
 @pytest.fixture
-def oscdump(free_port, connect):
+def oscdump(connect):
     """A running oscdump with its port, known to listen."""
-    with running(needed("oscdump", LIBLO), "-L", str(free_port)) as program:
-        program.port = free_port
-        probe = connect(port=free_port)
+    port = free_port()
+    with running(needed("oscdump", LIBLO), "-L", str(port)) as program:
+        program.port = port
+        probe = connect(port=port)
         knocking, heard = threading.Event(), threading.Thread(target=program.says, args=("/knock",))
         heard.start()
         while heard.is_alive():
@@ -141,9 +142,9 @@ PATCH = r"""#N canvas 0 0 600 400 10;
 """
 
 
-def test_pure_data_says_hello_tells_the_session_and_renders(rig, free_port, tmp_path):
+def test_pure_data_says_hello_tells_the_session_and_renders(rig, tmp_path):
     patch = tmp_path / "client.pd"
-    patch.write_text(PATCH.format(port=rig.port, ear=free_port, song=rig.song.as_posix()))
+    patch.write_text(PATCH.format(port=rig.port, ear=free_port(), song=rig.song.as_posix()))
     command = (needed("pd", PURE_DATA), "-nogui", "-noaudio", "-nomidi", "-stderr", "-open", str(patch))
     with running(*command, stream="stderr") as pd:
         assert "hello.reply 1 proto 1 version" in pd.says("REPLY", "hello.reply")
