@@ -78,7 +78,7 @@ def trim() -> None:
 
 
 @contextmanager
-def memory() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Turn a device's running out of memory into OutOfMemoryError, and give back what failed to be used."""
     try:
         yield

@@ -21,7 +21,7 @@ from musicgen_bridge.engine.codec import Codec
 from musicgen_bridge.engine.conditioning import condition, null_chroma
 from musicgen_bridge.engine.config import Family, ModelConfig
 from musicgen_bridge.engine.decode import decode
-from musicgen_bridge.engine.device import device_called, memory
+from musicgen_bridge.engine.device import device_called, memory_errors
 from musicgen_bridge.engine.ensemble import Ensemble, Voice
 from musicgen_bridge.engine.layouts import nowhere, opened
 from musicgen_bridge.engine.linear import DTYPES, Rounding, computed
@@ -63,7 +63,7 @@ class Engine:
         self._cache: Cache | None = None
 
     @classmethod
-    @memory()
+    @memory_errors()
     def load(
         cls, folder: Path, device: str = "auto", dtype: str = "auto", *, fast: bool = True, find: Find = nowhere
     ) -> Engine:
@@ -125,7 +125,7 @@ class Engine:
         """Entries of a codebook."""
         return self._decoder.vocab
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     def generate(
         self,
@@ -153,7 +153,7 @@ class Engine:
         """Return whether the model knows any word of `prompt`; those that it does not are all one to it."""
         return self._text.knows(prompt)
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     def draft(
         self,
@@ -181,7 +181,7 @@ class Engine:
             draw=Noise([row.seed for row in rows], self._decoder.codebooks, self._decoder.vocab, self.device),
         )
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     def codes(
         self,
@@ -208,7 +208,7 @@ class Engine:
             live.end(codes)
         return codes
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     def take(self, draft: Draft, codes: Tensor) -> Take:
         """Return the audio of a draft whose `codes` [B, K, T] have been drawn."""
@@ -286,7 +286,7 @@ class Engine:
             audio = np.broadcast_to(audio.mean(1, keepdims=True), (len(audio), self.channels, audio.shape[2]))
         return self._channels.encode(np.array(audio, np.float32)).expand(rows, -1, -1)
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     def encode(self, audio: Floats) -> NDArray[np.int64]:
         """Return the codes [B, K, T] of `audio` [B, C, N] at `sample_rate`.
@@ -297,7 +297,7 @@ class Engine:
             raise AudioError(f"The codec takes [B, {self.channels}, N], and was given {list(audio.shape)}: convert it.")
         return self._channels.encode(audio).cpu().numpy()
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     def decode(self, codes: NDArray[np.int64]) -> Floats:
         """Return the audio [B, C, N] of `codes` [B, K, T]; raises ArgumentError where they are not the model's."""

@@ -22,7 +22,7 @@ from torch.nn.attention import sdpa_kernel
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.conditioning import condition
 from musicgen_bridge.engine.decode import REPEATABLE, Advance
-from musicgen_bridge.engine.device import memory
+from musicgen_bridge.engine.device import memory_errors
 from musicgen_bridge.engine.groups import takes_at_once
 from musicgen_bridge.engine.pattern import first_unknown, undelay
 from musicgen_bridge.engine.sampler import Noise, Sampling
@@ -98,7 +98,7 @@ class Ensemble:
         rows = self.rows + voice.rows
         return takes_at_once(self._model, self._hears([*self.voices, voice]), rows) == rows
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     @sdpa_kernel(REPEATABLE)
     def join(self, voice: Voice) -> None:
@@ -121,7 +121,7 @@ class Ensemble:
         self.voices.remove(voice)
         voice.past = None
 
-    @memory()
+    @memory_errors()
     @torch.inference_mode()
     @sdpa_kernel(REPEATABLE)
     def step(self) -> None:

@@ -11,7 +11,7 @@ import scipy
 import soxr
 import torch
 
-from musicgen_bridge.engine.device import memory
+from musicgen_bridge.engine.device import memory_errors
 from musicgen_bridge.errors import ModelError
 from musicgen_bridge.medians import running_median
 from musicgen_bridge.request import SOURCES
@@ -159,7 +159,7 @@ def separate(
     # A segment takes seconds on a CPU: between the layers too there is a moment to be cancelled.
     hooks = [layer.register_forward_pre_hook(lambda *_: on_step(done, segments)) for layer in demucs.modules()]
     try:
-        with memory():
+        with memory_errors():
             # Without Demucs' random shifts: the same recording gives the same sources again.
             estimate = apply_model(demucs, mix[None], shifts=0, overlap=_OVERLAP, device=device, callback=tell)[0]
     finally:
