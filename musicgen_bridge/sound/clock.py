@@ -45,14 +45,14 @@ class StreamClock:
 
 def heard_at(times: Any, usual: float) -> float:
     """Return when the first frame of a callback's output sounds; `usual` is the stream's latency in seconds."""
-    return time.perf_counter() + sane(times.outputBufferDacTime - times.currentTime, usual)
+    return time.perf_counter() + plausible_latency(times.outputBufferDacTime - times.currentTime, usual)
 
 
 def caught_at(times: Any, usual: float) -> float:
     """Return when the first frame of a callback's input sounded; `usual` is the stream's latency in seconds."""
-    return time.perf_counter() - sane(times.currentTime - times.inputBufferAdcTime, usual)
+    return time.perf_counter() - plausible_latency(times.currentTime - times.inputBufferAdcTime, usual)
 
 
-def sane(latency: float, usual: float = 0.0) -> float:
+def plausible_latency(latency: float, usual: float = 0.0) -> float:
     """Return the latency if it can be one, else the `usual`; in seconds."""
     return latency if 0 <= latency < _LONGEST_LATENCY_S else usual

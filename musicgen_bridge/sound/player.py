@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from musicgen_bridge.errors import AudioError
 from musicgen_bridge.pipe import private_pipes, say
-from musicgen_bridge.sound.clock import StreamClock, heard_at, sane
+from musicgen_bridge.sound.clock import StreamClock, heard_at, plausible_latency
 from musicgen_bridge.sound.devices import Device, find, portaudio
 
 Frames = NDArray[np.float32]
@@ -133,7 +133,7 @@ class Output:
                 latency="high",
                 callback=self._play,
             )
-            self.latency = sane(self._stream.latency)
+            self.latency = plausible_latency(self._stream.latency)
             """Seconds."""
             self._stream.start()
         except audio.PortAudioError as error:

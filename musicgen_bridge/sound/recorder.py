@@ -26,7 +26,7 @@ from musicgen_bridge.errors import AudioError, BridgeError, CancelledError, Inte
 from musicgen_bridge.pipe import private_pipes, say
 from musicgen_bridge.request import Progress, RecordRequest, Stem, Transport
 from musicgen_bridge.roots import Roots
-from musicgen_bridge.sound.clock import StreamClock, caught_at, sane
+from musicgen_bridge.sound.clock import StreamClock, caught_at, plausible_latency
 from musicgen_bridge.sound.devices import Device, find, portaudio
 from musicgen_bridge.stems.read import SILENCE
 from musicgen_bridge.stems.recordings import publish_recording
@@ -96,7 +96,7 @@ class Input:
         self._brought = time.monotonic()
         try:
             self.stream = audio.InputStream(**how, samplerate=self.rate, latency="high", callback=self._take)
-            self._latency = sane(self.stream.latency)
+            self._latency = plausible_latency(self.stream.latency)
             self.stream.start()
         except audio.PortAudioError as error:
             raise AudioError(f"the input {device.name} can't be opened ({error}); choose another one") from error

@@ -10,7 +10,7 @@ import numpy as np
 from musicgen_bridge.match import Matched, Scores, Target, estimate_key, match, melody_fit, mixed, score, shared_grid
 from musicgen_bridge.match.key import KEY_HEARD
 from musicgen_bridge.request import Part, RenderRequest
-from musicgen_bridge.worker.takes import Made, Result, mixes_of
+from musicgen_bridge.worker.takes import Made, Result, unseparated
 from musicgen_bridge.worker.targets import target_of
 
 
@@ -31,7 +31,7 @@ def matched_of(request: RenderRequest, made: Made, step: Callable[[int, int], No
         for variation in range(request.variations):
             together = kept[variation :: request.variations]
             takes = _together(takes, together, made, target)
-    results = mixes_of(takes, made)
+    results = unseparated(takes, made)
     return [replace(results[row], report=results[row].report | extra) for row, extra in zip(kept, told, strict=True)]
 
 

@@ -67,7 +67,7 @@ class Result:
     raw: tuple[np.ndarray, int] | None
 
 
-def mixes_of(matched: Sequence[Matched], made: Made) -> list[Result]:
+def unseparated(matched: Sequence[Matched], made: Made) -> list[Result]:
     """Return the matched takes as the stems that they are as long as nothing is separated."""
     heard = {"melody": made.melody} if made.melody else {}
     return [

@@ -20,7 +20,7 @@ from musicgen_bridge.roots import Roots
 from musicgen_bridge.settings import Settings
 from musicgen_bridge.stems.manifest import Take, read_take
 from musicgen_bridge.stems.publish import publish
-from musicgen_bridge.worker.takes import Made, mixes_of, takes_of
+from musicgen_bridge.worker.takes import Made, takes_of, unseparated
 from musicgen_bridge.worker.targets import target_of
 from musicgen_bridge.worker.worker import Worker
 from tests.worker.test_worker import band, decibels
@@ -54,7 +54,7 @@ def made(song: Path, roots: Roots, scale: float = 1.0, **values: object) -> Stem
     raw = (scale * band(OWN, 5, RATE, BEFORE).T).astype(np.float32)
     facts = {"fingerprint": "f" * 64, "device": "cpu", "dtype": "torch.float32"}
     one = Made(audio=[raw], sample_rate=RATE, parts=(Part("drums", "tight funk"),), **facts)
-    results = mixes_of([match(raw, RATE, target_of(request))], one)
+    results = unseparated([match(raw, RATE, target_of(request))], one)
     (take,) = takes_of(request, 7, results, one)
     return publish(results[0].audio, take, roots=roots, raw=results[0].raw)
 
