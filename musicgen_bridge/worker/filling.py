@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from musicgen_bridge.asking.plausible import MAX_SECONDS
-from musicgen_bridge.errors import AudioError
+from musicgen_bridge.errors import AudioError, BridgeError
 from musicgen_bridge.match import FASTEST, Section, Surroundings, fill, surroundings
 from musicgen_bridge.match.resample import resample
 from musicgen_bridge.request import RenderRequest
 from musicgen_bridge.roots import Roots, shown
-from musicgen_bridge.stems.read import SILENCE, read_audio
+from musicgen_bridge.stems.manifest import read_take
+from musicgen_bridge.stems.read import SILENCE, Recording, read_audio
 from musicgen_bridge.worker.takes import Made, Result
 
 _RESERVE_S = 1.0
@@ -65,6 +67,8 @@ class Filling:
 def begin_fill(request: RenderRequest, roots: Roots) -> Filling:
     """Return what a request of the mode "fill" is about; its tempo and key become the recording's where one is heard.
 
+    A stem is known by its sidecar: its bars, tempo and loop stay exactly what they are.
+
     Raises PathError or AudioError where the recording can't be read, or ends before the section does.
     """
     assert request.fill is not None and request.fill_end is not None
@@ -79,18 +83,34 @@ def begin_fill(request: RenderRequest, roots: Roots) -> Filling:
         start=request.fill_start,
         end=min(request.fill_end, length),
     )
-    kept = surroundings(section, request.bpm, request.signature)
+    stem = _stem(path, roots, recording)
+    timing = stem or replace(request, bars=None, beats=None, seconds=length)
+    kept = surroundings(section, timing.bpm, timing.signature)
     if not request.match:
         kept = replace(kept, grid=replace(kept.grid, confidence=0.0))  # as if no beat were heard: nothing is stretched
     whole = replace(
         request,
-        bars=None,
-        beats=None,
-        seconds=length,
+        bars=timing.bars,
+        beats=timing.beats,
+        seconds=timing.seconds,
+        signature=timing.signature,
         sample_rate=recording.sample_rate,
-        bpm=kept.grid.bpm,
-        key=request.key or kept.key,
-        loop=False,
+        bpm=stem.bpm if stem else kept.grid.bpm,
+        key=request.key or (stem.key if stem else None) or kept.key,
+        loop=stem is not None and stem.loop and stem.continue_from is None,
         loudness=None,
     )
     return Filling(whole, section, kept)
+
+
+def _stem(path: Path, roots: Roots, recording: Recording) -> RenderRequest | None:
+    """Return the request of a stem in the session's time that is as long as it was; None for any other recording."""
+    sidecar = path.with_suffix(".json")
+    if not sidecar.is_file():
+        return None
+    try:
+        request = read_take(roots.readable(str(sidecar))).request
+    except BridgeError:  # a file of somebody else's
+        return None
+    same = (request.frames, request.sample_rate) == (recording.audio.shape[1], recording.sample_rate)
+    return request if same and request.match and not request.tempo_map else None

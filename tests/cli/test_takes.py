@@ -84,9 +84,20 @@ def test_a_section_is_made_anew_and_the_rest_stays(daemon, take) -> None:
     assert round(2.9 * 48_000) < changed[-1] <= round(2.94 * 48_000)
     request = told(new.path)["request"]
     assert (request["mode"], request["fill"], request["seed"]) == ("fill", take.path, 8)
-    assert request["bpm"] == pytest.approx(122.5, rel=0.01)
+    assert (request["bars"], request["bpm"], request["loop"]) == (told(take.path)["request"]["bars"], 122.5, True)
+    assert new.bpm == 122.5 and b"smpl" in Path(new.path).read_bytes()[:4096]
     ran = run("recut", new.path, "--bars", 1, "--port", daemon.port)
     assert ran.returncode == 2 and "fill that again" in ran.stderr
+
+
+def test_of_a_recording_without_a_sidecar_the_tempo_is_heard(daemon, take) -> None:
+    recording = daemon.song / "bounce.wav"
+    recording.write_bytes(Path(take.path).read_bytes())
+    with daemon.client() as bridge:
+        (new,) = bridge.render({"fill": str(recording), "fill_start": 1.96, "fill_end": 2.94, "seed": 8})
+    request = told(new.path)["request"]
+    assert request["bpm"] == pytest.approx(122.5, rel=0.01)
+    assert (request["seconds"], request["loop"]) == (take.frames / take.sample_rate, False)
 
 
 @pytest.mark.parametrize(
