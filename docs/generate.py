@@ -22,6 +22,15 @@ from musicgen_bridge.errors import BY_CODE
 from musicgen_bridge.settings import Settings, documentation
 
 HERE = Path(__file__).parent
+HERE_AND_THERE = {
+    "models": "none",
+    "project": "none",
+    "demucs": "none",
+    "roots": "your home",
+    "presets": "`presets` beside the file",
+    "state": "[here](daemon.md#its-folder)",
+}
+"""Defaults that are no value, or another one on each machine."""
 
 
 def settings() -> str:
@@ -30,7 +39,8 @@ def settings() -> str:
     rows = []
     for name, variable, text in documentation():
         value = getattr(standing, name)
-        default = f"`{str(value).lower()}`" if isinstance(value, str | int | float) else ""
+        plain = ", ".join(value) if name == "follow" else str(value).lower()
+        default = HERE_AND_THERE.get(name) or f"`{plain}`"
         flag = {"roots": "`--root`", "models": ""}.get(name, f"`--{name.replace('_', '-')}`")
         rows.append((f"`{name}`", flag, f"`{variable}`" if variable else "", default, text))
     return _table(("in the file", "flag", "environment", "default", "meaning"), rows)
