@@ -7,7 +7,7 @@ import pytest
 
 from musicgen_bridge.asking.presets import shipped
 from musicgen_bridge.control.controllers import Maps
-from musicgen_bridge.control.midi import CLIENT, Midi
+from musicgen_bridge.control.midi import CLIENT, DEBOUNCE_S, Midi
 from musicgen_bridge.control.midi_ports import OWN
 from musicgen_bridge.errors import CancelledError
 from musicgen_bridge.follow.midi_clock import START, STOP, MidiClock
@@ -18,6 +18,8 @@ from tests.jackd import Controller, jack_server
 
 NOTE_ON, NOTE_OFF, CONTROL, PROGRAM = 0x90, 0x80, 0xB0, 0xC0
 QUEUED, RENDERING, DARK = 127, 64, 0
+LATER_S = DEBOUNCE_S + 0.01
+"""After which a second press is one."""
 GRID = """
 name = "Grid"
 ports = ["Grid*"]
@@ -130,14 +132,14 @@ def test_one_job_a_slot_and_a_new_id_for_the_next(rig, grid):
     grid.send(NOTE_ON, 36, 100)
     assert grid.hear()[2] == QUEUED
     for message in ((NOTE_OFF, 36, 64), (NOTE_ON, 36, 0), (NOTE_ON, 36, 100)):
-        time.sleep(0.06)
+        time.sleep(LATER_S)
         grid.send(*message)
     grid.send(NOTE_ON, 37, 100)
     assert grid.hear() == [NOTE_ON, 37, QUEUED]
     assert jobs(rig) == [("midi", "midi-1-1"), ("midi", "midi-9-1")]
     rig.finish()
     assert grid.hear() == [NOTE_ON, 36, DARK]
-    time.sleep(0.06)
+    time.sleep(LATER_S)
     grid.send(NOTE_ON, 36, 100)
     assert grid.hear() == [NOTE_ON, 36, QUEUED]
     assert jobs(rig) == [("midi", "midi-9-1"), ("midi", "midi-1-2")]
@@ -190,7 +192,7 @@ def test_a_program_change_picks_what_the_pad_starts(rig, plug, make_midi):
     make_midi("picker*")
     picker.send(NOTE_ON, 99, 100)
     assert [picker.hear(), picker.hear()] == [[NOTE_ON, 36, QUEUED], [NOTE_ON, 99, QUEUED]]
-    time.sleep(0.06)
+    time.sleep(LATER_S)
     picker.send(PROGRAM, 8)
     assert picker.hear() == [NOTE_ON, 99, DARK]  # slot 9 has no job yet
     picker.send(NOTE_ON, 99, 100)
@@ -210,7 +212,7 @@ def test_a_button_is_a_pad_and_a_channel_is_kept(rig, grid):
 def test_a_slot_without_a_preset_lights_nothing_and_can_be_tried_again(rig, grid):
     for _ in range(2):
         grid.send(NOTE_ON, 38, 100)
-        time.sleep(0.06)
+        time.sleep(LATER_S)
     grid.send(NOTE_ON, 36, 100)
     assert grid.hear() == [NOTE_ON, 36, QUEUED]
     assert jobs(rig) == [("midi", "midi-1-1")]
