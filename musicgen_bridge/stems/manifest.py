@@ -49,7 +49,7 @@ class Take:
     @property
     def loops(self) -> bool:
         """Whether the stem joins its own start in the session's time."""
-        return self.request.loop and self.request.match
+        return self.request.loop and (self.request.match or self.request.fill is not None)
 
     @property
     def seamless(self) -> bool:

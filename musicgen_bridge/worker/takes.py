@@ -107,7 +107,7 @@ def takes_of(request: RenderRequest, job: int, results: Sequence[Result], made: 
             total=len(results),
             variation=one.row // request.best_of % request.variations,
             seed=request.seed + one.row,
-            bpm=request.bpm if request.match else one.report["bpm"] or request.bpm,
+            bpm=request.bpm if request.match or request.fill else one.report["bpm"] or request.bpm,
             key=one.report["key"] if request.file else request.key or one.report["key"],
             fingerprint=made.fingerprint,
             device=made.device,

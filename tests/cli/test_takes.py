@@ -86,6 +86,9 @@ def test_a_section_is_made_anew_and_the_rest_stays(daemon, take) -> None:
     assert (request["mode"], request["fill"], request["seed"]) == ("fill", take.path, 8)
     assert (request["bars"], request["bpm"], request["loop"]) == (told(take.path)["request"]["bars"], 122.5, True)
     assert new.bpm == 122.5 and b"smpl" in Path(new.path).read_bytes()[:4096]
+    with daemon.client() as bridge:
+        (unmatched,) = bridge.render(wanted | {"match": False})
+    assert unmatched.bpm == 122.5 and b"smpl" in Path(unmatched.path).read_bytes()[:4096]
     ran = run("recut", new.path, "--bars", 1, "--port", daemon.port)
     assert ran.returncode == 2 and "fill that again" in ran.stderr
 
