@@ -56,7 +56,15 @@ class Noise:
         """Return the next noise [B, K, V], in a buffer that the next call writes again."""
         for row, generator in zip(self._buffer, self._generators, strict=True):
             row.exponential_(generator=generator)
-        return self._buffer
+        return above_zero(self._buffer) if self._buffer.device.type == "mps" else self._buffer
+
+
+def above_zero(noise: Tensor) -> Tensor:
+    """Return `noise`, changed where it is zero, as MPS makes one in thirty million (pytorch issue 192577).
+
+    A code that was ruled out has p = 0, and argmax takes the NaN of 0 / 0 for the largest.
+    """
+    return noise.clamp_(min=torch.finfo(noise.dtype).tiny)
 
 
 def sample(logits: Tensor, sampling: Sampling, noise: Tensor | None) -> Tensor:

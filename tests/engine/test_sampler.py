@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_bridge.engine.sampler import Noise, Sampling, guide, sample
+from musicgen_bridge.engine.sampler import Noise, Sampling, above_zero, guide, sample
 
 CPU = torch.device("cpu")
 LOGITS = torch.tensor([2.0, 1.0, 0.5, 0.0, -1.0, -3.0])
@@ -29,6 +29,12 @@ def test_codes_come_as_often_as_their_probability_says(temperature: float) -> No
 def test_top_k_keeps_the_k_likeliest() -> None:
     wanted = torch.cat([LOGITS[:3].softmax(0), torch.zeros(3)])
     assert (frequencies(Sampling(1.0, 3, 0.0)) - wanted).abs().max() < 0.01
+
+
+def test_noise_of_zero_draws_no_code_that_top_k_has_ruled_out() -> None:
+    noise = torch.tensor([1.0, 1.0, 1.0, 1.0, -0.0, 0.0])
+    assert int(sample(LOGITS, Sampling(1.0, 3, 0.0), above_zero(noise.clone()))) == 0
+    assert above_zero(noise.clone())[:4].tolist() == [1.0] * 4
 
 
 def test_top_p_keeps_the_fewest_that_reach_p() -> None:
