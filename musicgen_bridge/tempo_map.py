@@ -96,8 +96,7 @@ class TempoMap:
     def of_bars(cls, points: tuple[TempoPoint, ...], bars: Fraction) -> Self:
         """Return the map of so many bars; a part of a bar is that part of its quarter notes. Raises ValueError."""
         check_order(points)
-        first, then = itertools.islice(bar_lines(points), math.floor(bars), math.floor(bars) + 2)
-        return cls(points, first + (bars - math.floor(bars)) * (then - first))
+        return cls(points, end_of_bars(points, bars))
 
     @classmethod
     def of_seconds(cls, points: tuple[TempoPoint, ...], seconds: Fraction) -> Self:
@@ -109,6 +108,14 @@ class TempoMap:
         if left <= 0:
             raise ValueError(f"its point at {_shortest(last.quarters)} lies behind the end, at {float(seconds):g} s")
         return cls(points, before.start + left * (before.bpm + before.until) / 120)
+
+    def until(self, quarters: float) -> tuple[TempoPoint, ...]:
+        """Return the points of the map as far as a position in quarter notes; what glides there ends at its tempo."""
+        kept = [point for point in self.points if point.quarters < quarters]
+        last, one = kept[-1], self.segments[len(kept) - 1]
+        along = (quarters - last.quarters) / float(one.quarters)
+        reached = math.sqrt(last.bpm**2 + (last.until**2 - last.bpm**2) * min(along, 1.0))
+        return (*kept[:-1], last._replace(until=last.until if last.until == last.bpm else reached))
 
     @property
     def duration(self) -> Fraction:
@@ -177,6 +184,12 @@ def bar_lines(points: Sequence[TempoPoint]) -> Iterator[Fraction]:
         while end is None or line < end:
             yield line
             line += signature.quarters
+
+
+def end_of_bars(points: Sequence[TempoPoint], bars: Fraction) -> Fraction:
+    """Return where so many bars end, in quarter notes from the start; a part of a bar is that part of its quarters."""
+    first, then = itertools.islice(bar_lines(points), math.floor(bars), math.floor(bars) + 2)
+    return first + (bars - math.floor(bars)) * (then - first)
 
 
 def _segments(points: Sequence[TempoPoint], end: Fraction) -> Iterator[Segment]:

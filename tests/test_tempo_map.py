@@ -111,3 +111,11 @@ def test_steady_is_one_tempo_in_whatever_bars():
     bars = (TempoPoint(0.0, 90.0, 90.0, Signature(3, 4)), TempoPoint(3.0, 90.0, 90.0, Signature(4, 4)))
     assert TempoMap(bars, Fraction(7)).steady
     assert not TempoMap((TempoPoint(0.0, 90.0, 91.0),), Fraction(7)).steady
+
+
+@given(maps(), st.floats(0.01, 0.99))
+def test_as_far_as_it_goes_a_part_of_a_map_runs_as_the_whole(tempo_map, share):
+    end = Fraction(share) * tempo_map.quarters
+    part = TempoMap(tempo_map.until(float(end)), end)
+    for quarters in (share * float(end), float(end)):
+        assert part.seconds(quarters) == pytest.approx(tempo_map.seconds(quarters), rel=1e-6)

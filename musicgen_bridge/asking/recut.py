@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from musicgen_bridge.asking.build_request import make_request, over
@@ -11,6 +12,7 @@ from musicgen_bridge.errors import ArgumentError, PathError
 from musicgen_bridge.request import RenderRequest, Session
 from musicgen_bridge.roots import Roots, shown
 from musicgen_bridge.sidecar import STEM_FOLDER, read_sidecar
+from musicgen_bridge.tempo_map import TempoMap, end_of_bars
 
 RECUT_KEYS = {
     name: RENDER_KEYS[name]
@@ -41,9 +43,24 @@ def make_recut(values: Mapping[str, Value], roots: Roots) -> RenderRequest:
         kept = _kept(read_sidecar(sidecar))
         project = roots.project(str(path.parents[1]))
         below = kept | {"take": str(path), "mode": "recut", "project": str(project)}
+        if below.get("tempo_map"):
+            below["tempo_map"] = _map_until_end(make_request(below, Session(), {}).timing, values)
         return make_request(over({**values, "take": str(path)}, below), Session(), {})
     except ArgumentError as error:
         raise ArgumentError(f"{shown(path)} can't be cut anew: {error.text}") from error
+
+
+def _map_until_end(tempo_map: TempoMap, values: Mapping[str, Value]) -> str:
+    """Return a take's tempo map as far as the length among `values` reaches: a shorter stem goes along it as before."""
+    end = tempo_map.quarters
+    if "bars" in values:
+        end = end_of_bars(tempo_map.points, Fraction(values["bars"]))
+    elif "beats" in values:
+        end = Fraction(values["beats"])
+    elif "seconds" in values:
+        end = Fraction(tempo_map.position(float(values["seconds"])))
+    points = tempo_map.until(float(end)) if end < tempo_map.quarters else tempo_map.points
+    return "; ".join(map(str, points))
 
 
 def _kept(fields: dict[str, Any]) -> dict[str, Value]:

@@ -65,6 +65,25 @@ def test_what_cannot_be_cut_so_is_refused(rig, client, take, arguments, said):
     assert not rig.jobs.listed()
 
 
+@pytest.mark.parametrize(
+    ("length", "kept"),
+    [
+        ((), "0 120 4/4; 4 90; 8 100>80"),
+        (("bars", 2), "0 120 4/4; 4 90"),
+        (("beats", 4), "0 120 4/4"),
+        (("seconds", 2.5), "0 120 4/4; 4 90"),
+        (("bars", 2, "bpm", 110), ""),
+    ],
+)
+def test_a_shorter_one_goes_along_the_take_s_tempo_map_as_far_as_it_reaches(rig, client, take, length, kept):
+    sidecar = rig.song / "MusicGen" / "take-0.json"
+    told = json.loads(sidecar.read_text())
+    told["request"] |= {"bars": 3.0, "tempo_map": "0 120 4/4; 4 90; 8 100>80", "signature": "4/4"}
+    sidecar.write_text(json.dumps(told))
+    assert client.ask("/musicgen/recut", "r1", "take", take, *length).address == "/musicgen/queued"
+    assert "; ".join(map(str, rig.jobs.listed()[0].request.tempo_map)) == kept
+
+
 def test_a_mix_names_the_parts_that_can_be_cut_anew(rig, client, take):
     sidecar = rig.song / "MusicGen" / "take-0.json"
     told = json.loads(sidecar.read_text()) | {"report": {"mix": ["drums", "bass"]}}
