@@ -89,7 +89,7 @@ class TempoMap:
     def __post_init__(self) -> None:
         check_order(self.points)
         if self.points[-1].quarters >= self.quarters:
-            raise ValueError(_behind_the_end(self.points[-1], self.quarters))
+            raise ValueError(_behind_the_end(self.points[-1], f"{float(self.quarters):g} quarter notes"))
         object.__setattr__(self, "segments", tuple(_segments(self.points, self.quarters)))
 
     @classmethod
@@ -106,7 +106,7 @@ class TempoMap:
         *_, before = _segments(points, Fraction(last.quarters))
         left = seconds - before.start_s
         if left <= 0:
-            raise ValueError(f"its point at {_shortest(last.quarters)} lies behind the end, at {float(seconds):g} s")
+            raise ValueError(_behind_the_end(last, f"{float(seconds):g} s"))
         return cls(points, before.start + left * (before.bpm + before.until) / 120)
 
     def until(self, quarters: float) -> tuple[TempoPoint, ...]:
@@ -202,8 +202,8 @@ def _segments(points: Sequence[TempoPoint], end: Fraction) -> Iterator[Segment]:
         start_s += segment.seconds
 
 
-def _behind_the_end(point: TempoPoint, end: Fraction) -> str:
-    return f"its point at {_shortest(point.quarters)} lies behind the end, at {float(end):g} quarter notes"
+def _behind_the_end(point: TempoPoint, end: str) -> str:
+    return f"its point at {_shortest(point.quarters)} is not before the end, at {end}; leave it out, or ask for more"
 
 
 def _shortest(number: float) -> str:
