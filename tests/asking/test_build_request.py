@@ -168,7 +168,7 @@ def test_the_mode_is_inferred(values, mode):
         ({"tempo_map": "0 90 4/5"}, "signature must be like"),
         ({"tempo_map": "1 90"}, "tempo_map: its first point must lie at 0"),
         ({"tempo_map": "0 90; 4 80; 4 70"}, "its point at 4 must lie behind the one before"),
-        ({"tempo_map": "0 90; 16 80", "bars": 4}, "its point at 16 is not before the end, at 16 quarter notes; leave it out"),
+        ({"tempo_map": "0 90; 16 80", "bars": 4}, "its point at 16 is not before the end, at 16 quarter notes; leave"),
         ({"tempo_map": "0 60; 4 80", "seconds": 4}, "its point at 4 is not before the end, at 4 s; leave it out"),
         ({"tempo_map": "0 60; 1 300", "bars": 1}, "from 60 to 300; more than 4 times as fast"),
         ({"tempo_map": "0 60", "file": "/a.wav"}, "tempo_map needs a length"),
