@@ -152,7 +152,8 @@ class _Datagrams(asyncio.DatagramProtocol):
     def send(self, data: bytes, where: str) -> None:
         host, _, port = where.rpartition(":")
         if self._transport is not None and not self._transport.is_closing() and not self._full:
-            self._transport.sendto(data, (host, int(port)))
+            # asyncio on Windows knows an address of IPv6 by its four parts.
+            self._transport.sendto(data, (host, int(port), 0, 0) if ":" in host else (host, int(port)))
 
     def close(self) -> None:
         if self._transport is not None:
