@@ -59,9 +59,11 @@ def _known(request: RenderRequest, report: dict[str, Any], seconds: float) -> Kn
     """Return where the stem begins in `seconds` of a raw take, and its tempo. Raises ArgumentError."""
     bpm = None if report["beatless"] else float(report["bpm"])
     rate = request.bpm / bpm if bpm is not None and request.match else 1.0
-    if not SLOWEST - 1e-6 <= rate <= FASTEST + 1e-6 and bpm is not None:
+    before = float(report["rate"])  # a fit may end a little beyond the tempos that were looked at
+    slowest, fastest = min(SLOWEST, before), max(FASTEST, before)
+    if not slowest - 1e-6 <= rate <= fastest + 1e-6 and bpm is not None:
         raise ArgumentError(
-            f"the take was played at {bpm:.5g}; it can be cut anew at {SLOWEST * bpm:.5g} to {FASTEST * bpm:.5g}: "
+            f"the take was played at {bpm:.5g}; it can be cut anew at {slowest * bpm:.5g} to {fastest * bpm:.5g}: "
             "name such a tempo"
         )
     beat = 60 / request.bpm

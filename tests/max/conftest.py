@@ -102,9 +102,9 @@ class Running:
             return texts()[0]
 
     def sent(self, address: str) -> list[dict]:
-        """Return the pairs of every message that went to `address`."""
-        found = [one["arguments"][1:] for one in self.find(event="sent", address=address)]
-        return [dict(zip(pairs[::2], pairs[1::2], strict=True)) for pairs in found]
+        """Return the pairs of every message to `address`, once where it was sent again for want of a reply."""
+        found = {one["arguments"][0]: one["arguments"][1:] for one in self.find(event="sent", address=address)}
+        return [dict(zip(pairs[::2], pairs[1::2], strict=True)) for pairs in found.values()]
 
     def close(self) -> None:
         """End it, and fail if the patch did anything that Max or Live does not have."""

@@ -212,6 +212,14 @@ def test_the_shifts_that_it_says_are_the_furthest_that_there_are(worker, roots, 
             recut(worker, roots, stem, shift_beats=shift + beyond, **bars)
 
 
+def test_at_the_tempo_that_it_was_made_at_it_can_always_be_cut(worker, roots, song) -> None:
+    stem = made(song, roots, bpm=147.7)
+    assert take_of(stem).report["rate"] > 1.25
+    assert difference(recut(worker, roots, stem), stem) < -60
+    with pytest.raises(ArgumentError, match=r"it can be cut anew at 94\.\d+ to 147\.7:"):
+        recut(worker, roots, stem, bpm=148.5)
+
+
 def test_without_its_raw_take_it_says_so(worker, roots, stem) -> None:
     (Path(stem.path).parent / ".raw" / f"{Path(stem.path).stem}.flac").unlink()
     with pytest.raises(PathError, match=r"has no raw take in \.raw; keep that folder"):
