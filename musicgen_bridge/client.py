@@ -15,14 +15,12 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from musicgen_bridge.asking.keys import Value
 from musicgen_bridge.control.osc_codec import MAX_PACKET, Message, PacketError, decode
-from musicgen_bridge.control.udp import prepare
+from musicgen_bridge.control.udp import LARGEST, prepare
 from musicgen_bridge.errors import ArgumentError, BridgeError, InternalError, from_code
 from musicgen_bridge.request import Progress
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 2.0
 """A request is sent again after this much silence, then after twice as much, and so on up to the longest pause."""
-MAX_DATAGRAM = 65_507
-"""Bytes that UDP over IPv4 carries at once."""
 HELLO_S = 1.0
 """How long an open port may leave hello unanswered; a closed one is known at once."""
 ANSWER_S = 5.0
@@ -236,8 +234,8 @@ def _packet(address: str, rid: str, values: Mapping[str, Value]) -> bytes:
         builder.add_arg(key, "s")
         builder.add_arg(value, "d" if isinstance(value, float) else None)
     packet = builder.build().dgram
-    if len(packet) > MAX_DATAGRAM:
-        raise ArgumentError(f"the request has {len(packet)} bytes and a message {MAX_DATAGRAM}; shorten its texts")
+    if len(packet) > LARGEST:
+        raise ArgumentError(f"the request has {len(packet)} bytes and a message {LARGEST}; shorten its texts")
     return packet
 
 

@@ -13,8 +13,8 @@ from musicgen_bridge.engine.transformer import Condition, Transformer
 
 TEXTS = (32, 64, 128)
 """Tokens to which all of a batch's texts are padded; more of them take the plain step."""
-_HEAD = 64
-_WARPS = 8
+HEAD, WARPS = 64, 8
+"""As in kernels/shape.cuh: a head's channels, and the warps that compute."""
 
 
 def _heard(condition: Condition) -> list[int]:
@@ -41,7 +41,7 @@ def tokens_of(condition: Condition) -> int:
 def texts(c: DecoderConfig) -> list[int]:
     """Return those of `TEXTS` of which all heads together have whole tiles, and whole chunks where a head has two."""
     whole = [size for size in TEXTS if kernels.packable(c.hidden, c.heads * size)]
-    return [size for size in whole if size <= _HEAD or c.heads % _WARPS == 0]
+    return [size for size in whole if size <= HEAD or c.heads % WARPS == 0]
 
 
 def _padded(c: DecoderConfig, tokens: int) -> int:
@@ -51,9 +51,9 @@ def _padded(c: DecoderConfig, tokens: int) -> int:
 
 def _by_warps(maps: Tensor, tokens: int) -> Tensor:
     """Return maps [H * T, d] in the order in which each warp's parts of the chunks are one head's."""
-    if tokens <= _HEAD:
+    if tokens <= HEAD:
         return maps
-    parts = maps.view(-1, _WARPS, tokens // _HEAD, _HEAD, maps.shape[1])
+    parts = maps.view(-1, WARPS, tokens // HEAD, HEAD, maps.shape[1])
     return parts.transpose(1, 2).reshape(maps.shape)
 
 
@@ -83,9 +83,9 @@ def absorb(model: Transformer, condition: Condition) -> tuple[dict[str, Tensor],
     hears[: len(heard), 1] = hears[: len(heard), 0] + lengths
     tokens = _padded(c, cross.shape[3])
     cross = torch.nn.functional.pad(cross, (0, 0, 0, tokens - cross.shape[3]))
-    keys, vals = cross[:, 0] * (_HEAD**-0.5 * math.log2(math.e)), cross[:, 1]  # [L, H, T, D]
-    query = (layer.query.weight.view(c.heads, _HEAD, c.hidden) for layer in crosses)  # type: ignore[attr-defined]
-    out = (layer.out.weight.view(c.hidden, c.heads, _HEAD) for layer in crosses)  # type: ignore[attr-defined]
+    keys, vals = cross[:, 0] * (HEAD**-0.5 * math.log2(math.e)), cross[:, 1]  # [L, H, T, D]
+    query = (layer.query.weight.view(c.heads, HEAD, c.hidden) for layer in crosses)  # type: ignore[attr-defined]
+    out = (layer.out.weight.view(c.hidden, c.heads, HEAD) for layer in crosses)  # type: ignore[attr-defined]
 
     def absorbed(of: Tensor, weight: Tensor) -> Tensor:
         return _by_warps(torch.bmm(of, weight).flatten(0, 1), tokens)  # [H * T, d]

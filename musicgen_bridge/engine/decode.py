@@ -53,8 +53,8 @@ class Advance:
         self._step: Step | FusedStep | FusedGroups
         self._run: Callable[[int, Tensor | None], None]
         if not size:
-            special = not plainly and not sampling.two_step and CpuStep.fits(model, condition)
-            kind = CpuStep if special else Step
+            lean = not plainly and not sampling.two_step and CpuStep.fits(model, condition)
+            kind = CpuStep if lean else Step
             self._step = plain = kind(model, condition, sequence, sampling, cache)
             self._run = GraphedStep(plain) if on_cuda and not plainly else plain
         elif size == batch:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from musicgen_bridge.engine import kernels
-from musicgen_bridge.engine.absorbed import absorb, texts, tokens_of
+from musicgen_bridge.engine.absorbed import HEAD, WARPS, absorb, texts, tokens_of
 from musicgen_bridge.engine.cache import Cache
 from musicgen_bridge.engine.config import DecoderConfig
 from musicgen_bridge.engine.linear import Linear, Packed
@@ -21,8 +21,6 @@ from musicgen_bridge.engine.transformer import Condition, Transformer
 
 MOST_ROWS = 8
 """The columns of a tensor core's operand that hold rows; more of them take the plain step."""
-_HEAD = 64
-_WARPS = 8
 
 _Pointer = ctypes.c_void_p
 
@@ -93,7 +91,7 @@ class FusedStep:
         first, rows = model.weights.layers[0], len(condition.prefix)
         return (
             all(isinstance(each, Packed) for each in (model.weights.heads, first.qkv, first.up, first.down))
-            and c.head_size == _HEAD
+            and c.head_size == HEAD
             and rows <= MOST_ROWS
             and _room(c, rows, model.device)
             and (condition.cross is None or tokens_of(condition) <= texts(c)[-1])
@@ -128,7 +126,7 @@ def _passed(c: DecoderConfig, rows: int, tokens: int, device: torch.device) -> d
         "x": (rows, c.hidden),
         "halves": (rows, c.hidden // 2),
         "fresh": (rows, 3, c.hidden),
-        "mixed": (rows, c.heads, splits, _HEAD // 2 + 4),
+        "mixed": (rows, c.heads, splits, HEAD // 2 + 4),
         "scores": (rows, c.heads * max(tokens, 1)),
         "inner": (rows, c.ffn // 2),
         "logits": (rows, c.codebooks, c.vocab),
@@ -183,7 +181,7 @@ def _kernel(
     architecture, blocks, memory = kernels.architecture(device), _blocks(device), _memory(device)
     constants = kernel_constants(c, batch, rows, tokens, dtype, int8) | device_constants(architecture, blocks, memory)
     binary = kernels.compiled("step.cu", constants, architecture)
-    return kernels.Kernel(binary, "step", device, blocks, 32 * _WARPS + constants["OTHERS"], memory)
+    return kernels.Kernel(binary, "step", device, blocks, 32 * WARPS + constants["OTHERS"], memory)
 
 
 def kernel_constants(

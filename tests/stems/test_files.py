@@ -132,7 +132,6 @@ class TestAppear:
 
 WRITER = """
 import sys
-import threading
 from pathlib import Path
 from musicgen_bridge.stems.files import NewFile, appear
 folder, letter, rounds = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3])
